@@ -1,0 +1,58 @@
+"""The assets of all corpora: one dynamic partition each."""
+
+import dagster as dg
+
+from assets.checks import check_specs
+from assets.metadata import rejected_metadata
+from assets.run import materialize_asset, result
+
+CORPORA = dg.DynamicPartitionsDefinition(name="corpora")
+RAW = dg.AssetKey("raw_documents")
+DOCUMENTS = dg.AssetKey("documents")
+REJECTED = dg.AssetKey("rejected_documents")
+
+
+@dg.asset(
+    key=RAW,
+    partitions_def=CORPORA,
+    group_name="corpora",
+    kinds={"file"},
+    description="The raw files of a corpus with their SHA-256, bytes untouched. Grain: one row a file.",
+    check_specs=check_specs("raw_documents", RAW),
+)
+def raw_documents(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """List (or fetch) a corpus's raw files."""
+    return result(context, materialize_asset(context, f"raw_documents/{context.partition_key}"), RAW)
+
+
+@dg.multi_asset(
+    name="documents",
+    partitions_def=CORPORA,
+    specs=[
+        dg.AssetSpec(
+            DOCUMENTS,
+            deps=[RAW],
+            group_name="corpora",
+            kinds={"parquet", "polars"},
+            description="Clean documents, with language and place in the raw file. Grain: one row a document.",
+        ),
+        dg.AssetSpec(
+            REJECTED,
+            deps=[RAW],
+            group_name="corpora",
+            kinds={"parquet", "polars"},
+            description="What cleaning rejected, with every failed rule. Grain: one row a document.",
+        ),
+    ],
+    check_specs=check_specs("documents", DOCUMENTS),
+)
+def documents(context: dg.AssetExecutionContext):
+    """Clean a corpus; parts whose bytes and rules are unchanged are not cleaned again."""
+    outcome = materialize_asset(context, f"documents/{context.partition_key}")
+    yield result(context, outcome, DOCUMENTS)
+    summary = outcome.artifact.summary
+    yield dg.MaterializeResult(
+        asset_key=REJECTED,
+        data_version=dg.DataVersion(summary["row_digests"]["rejected"]),
+        metadata=rejected_metadata(outcome),
+    )

@@ -1,0 +1,233 @@
+"""What Dagster shows of an artifact: counts, tables, plots and links, typed."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from lm_pipeline.artifacts import Artifact, Store
+from lm_pipeline.graph import Outcome
+from lm_pipeline.home import Home
+from lm_pipeline.tracking.server import ui_url
+from lm_pipeline.tracking.shipper import flush
+from lm_pipeline.tracking.spool import TrackingLink
+from lm_pipeline.tracking.view import artifact_url
+
+Metadata = dict[str, dg.MetadataValue]
+PREVIEW_ROWS = 5
+PREVIEW_CHARACTERS = 120
+
+
+def metadata_of(outcome: Outcome, link: TrackingLink | None, home: Home) -> Metadata:
+    """All metadata of a materialization."""
+    artifact = outcome.artifact
+    made = artifact.manifest["provenance"]
+    metadata: Metadata = {
+        "reused": dg.MetadataValue.bool(outcome.reused),
+        "artifact": dg.MetadataValue.path(artifact.directory),
+        "code_version": dg.MetadataValue.text(made["code_version"]),
+        "wall_seconds": dg.MetadataValue.float(float(made["wall_seconds"])),
+        "size_bytes": dg.MetadataValue.int(sum(entry["bytes"] for entry in artifact.manifest["files"].values())),
+    }
+    if link is not None:
+        metadata["mlflow_run"] = dg.MetadataValue.url(link.url)
+    return metadata | OF_STAGE[artifact.stage](artifact) | _pages(artifact, link, home)
+
+
+def _pages(artifact: Artifact, link: TrackingLink | None, home: Home) -> Metadata:
+    """Where a browser shows the artifact's page. MLflow serves it: browsers block links from http to file://."""
+    if artifact.stage == "leaderboard" and link is not None:
+        url = artifact_url(ui_url(home), link.experiment_id, link.run_id, "leaderboard.html")
+        return {"leaderboard": dg.MetadataValue.url(url)}
+    if artifact.stage == "report":
+        entry = artifact.inputs["checkpoint"]
+        checkpoint = Store(home.artifacts).find(entry["stage"], entry["key"])
+        shown = flush(home, checkpoint.manifest["provenance"]["spool"]) if checkpoint else None
+        if shown is not None:
+            url = artifact_url(ui_url(home), shown.experiment_id, shown.run_id, "report.html")
+            return {"report": dg.MetadataValue.url(url)}
+    return {}
+
+
+def _raw(artifact: Artifact) -> Metadata:
+    path = artifact.path("files.parquet")
+    return _table(path, "dagster/row_count") | {
+        "num_bytes": dg.MetadataValue.int(artifact.summary["num_bytes"]),
+    }
+
+
+def _documents(artifact: Artifact) -> Metadata:
+    summary = artifact.summary
+    metadata = {
+        "dagster/row_count": dg.MetadataValue.int(summary["kept"]),
+        "records_in": dg.MetadataValue.int(summary["records_in"]),
+        "rejected": dg.MetadataValue.int(summary["rejected"]),
+        "quarantined": dg.MetadataValue.int(summary["quarantined"]),
+        "parts": dg.MetadataValue.int(summary["num_parts"]),
+        "parts_built": dg.MetadataValue.int(summary["num_parts_built"]),
+        "funnel": dg.MetadataValue.md(
+            _markdown("step", {key: summary[key] for key in ("records_in", "quarantined", "rejected", "kept")})
+        ),
+        "languages": dg.MetadataValue.json(summary["languages"]),
+    }
+    return metadata | _part_preview(artifact, "documents.parquet")
+
+
+def rejected_metadata(outcome: Outcome) -> Metadata:
+    """Metadata of the asset `rejected_documents`, which is made together with `documents`."""
+    summary = outcome.artifact.summary
+    metadata = {
+        "dagster/row_count": dg.MetadataValue.int(summary["rejected"]),
+        "quarantined": dg.MetadataValue.int(summary["quarantined"]),
+        "reasons": dg.MetadataValue.md(_markdown("rule", summary["reasons"])),
+        "quarantine_reasons": dg.MetadataValue.md(_markdown("reason", summary["quarantine_reasons"])),
+        "reused": dg.MetadataValue.bool(outcome.reused),
+    }
+    return metadata | _part_preview(outcome.artifact, "rejected.parquet")
+
+
+def _part_preview(artifact: Artifact, name: str) -> Metadata:
+    store = Store(artifact.directory.parents[1])
+    for entry in artifact.parts:
+        part = store.find(entry["stage"], entry["key"])
+        if part is not None:
+            return {key: value for key, value in _table(part.path(name), "").items() if key != ""}
+    return {}
+
+
+def _table(path: Path, count_key: str) -> Metadata:
+    """Row count, column schema and the first rows of a Parquet file."""
+    import polars as pl
+
+    frame = pl.scan_parquet(path)
+    schema = frame.collect_schema()
+    head = frame.head(PREVIEW_ROWS).collect()
+    columns = [dg.TableColumn(name, type=str(dtype)) for name, dtype in schema.items()]
+    records = [
+        dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in head.iter_rows(named=True)
+    ]
+    metadata: Metadata = {
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
+        "preview": dg.MetadataValue.table(records, schema=dg.TableSchema(columns)),
+    }
+    if count_key:
+        metadata[count_key] = dg.MetadataValue.int(frame.select(pl.len()).collect().item())
+    return metadata
+
+
+def _short(value: Any) -> str | int | float | bool:
+    if isinstance(value, int | float | bool):
+        return value
+    text = "" if value is None else str(value)
+    return text if len(text) <= PREVIEW_CHARACTERS else text[:PREVIEW_CHARACTERS] + "…"
+
+
+def _markdown(heading: str, counts: Mapping[str, Any]) -> str:
+    lines = [f"| {heading} | count |", "|---|---:|"]
+    lines += [f"| {key} | {value:,} |" for key, value in counts.items()]
+    return "\n".join(lines)
+
+
+def _unique(artifact: Artifact) -> Metadata:
+    summary = artifact.summary
+    counts = {key: summary[key] for key in ("documents_in", "exact", "near", "kept", "num_clusters", "largest_cluster")}
+    return {
+        **_table(artifact.path("unique.parquet"), "dagster/row_count"),
+        "funnel": dg.MetadataValue.md(_markdown("step", counts)),
+        "shared_text": dg.MetadataValue.json(summary["matrix"]),
+        "examples": dg.MetadataValue.json(summary["examples"]),
+    }
+
+
+def _splits(artifact: Artifact) -> Metadata:
+    keys = ("documents_in", "exact", "near", "contaminated", "bridging", "train", "validation", "test")
+    return {
+        **_table(artifact.path("splits.parquet"), "dagster/row_count"),
+        "funnel": dg.MetadataValue.md(_markdown("step", {key: artifact.summary[key] for key in keys})),
+        "per_corpus": dg.MetadataValue.json(artifact.summary["per_corpus"]),
+    }
+
+
+def _tokenizer(artifact: Artifact) -> Metadata:
+    return {
+        "vocab_size": dg.MetadataValue.int(artifact.summary["vocab_size"]),
+        "summary": dg.MetadataValue.json(artifact.summary),
+    }
+
+
+def _shards(artifact: Artifact) -> Metadata:
+    summary = artifact.summary
+    lines = ["| split | documents | tokens | bytes |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {split} | {entry['documents']:,} | {entry['tokens']:,} | {entry['bytes']:,} |"
+        for split, entry in summary["splits"].items()
+    ]
+    return {
+        "dagster/row_count": dg.MetadataValue.int(sum(entry["documents"] for entry in summary["splits"].values())),
+        "splits": dg.MetadataValue.md("\n".join(lines)),
+        "bytes_per_token": dg.MetadataValue.float(float(summary["bytes_per_token"])),
+    }
+
+
+def _baselines(artifact: Artifact) -> Metadata:
+    return {
+        f"{name}_bits_per_byte": dg.MetadataValue.float(float(measured["overall"]["bits_per_byte"]))
+        for name, measured in artifact.summary.items()
+    }
+
+
+def _checkpoint(artifact: Artifact) -> Metadata:
+    import json
+
+    from lm_pipeline.reports.plots import curve_png_markdown
+
+    summary = artifact.summary
+    rows = [json.loads(line) for line in artifact.path("curve.jsonl").read_text("utf-8").splitlines() if line]
+    metadata: Metadata = {
+        "num_parameters": dg.MetadataValue.int(summary["num_parameters"]),
+        "tokens_per_second": dg.MetadataValue.float(float(summary["tokens_per_second"])),
+        "best_validation_loss": dg.MetadataValue.float(float(summary["best_validation_loss"])),
+        "training": dg.MetadataValue.json(summary),
+    }
+    if rows:
+        metadata["curve"] = dg.MetadataValue.md(curve_png_markdown(rows))
+    return metadata
+
+
+def _evaluation(artifact: Artifact) -> Metadata:
+    overall = artifact.summary["test"]["overall"]
+    samples = "\n\n".join(f"> {sample['text']}" for sample in artifact.summary["samples"][:3])
+    return {
+        "bits_per_byte": dg.MetadataValue.float(overall["bits_per_byte"]),
+        "perplexity": dg.MetadataValue.float(overall["perplexity"]),
+        "test": dg.MetadataValue.json(artifact.summary["test"]),
+        "samples": dg.MetadataValue.md(samples),
+    }
+
+
+def _report(artifact: Artifact) -> Metadata:
+    return {"path": dg.MetadataValue.path(artifact.path("report.html"))}
+
+
+def _leaderboard(artifact: Artifact) -> Metadata:
+    return {
+        "path": dg.MetadataValue.path(artifact.path("leaderboard.html")),
+        "rows": dg.MetadataValue.json(artifact.summary["rows"]),
+    }
+
+
+OF_STAGE: dict[str, Callable[[Artifact], Metadata]] = {
+    "raw_documents": _raw,
+    "documents": _documents,
+    "unique_documents": _unique,
+    "splits": _splits,
+    "tokenizer": _tokenizer,
+    "token_shards": _shards,
+    "baselines": _baselines,
+    "checkpoint": _checkpoint,
+    "evaluation": _evaluation,
+    "report": _report,
+    "leaderboard": _leaderboard,
+}
+"""By stage."""

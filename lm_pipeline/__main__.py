@@ -1,0 +1,48 @@
+"""`python -m lm_pipeline`: the command, and the child processes that training, evaluation and shipping run in."""
+
+import sys
+from pathlib import Path
+
+CHILDREN = ("train", "evaluate", "ship")
+
+
+def main(argv: list[str]) -> int:
+    """Run a child's work, or the command."""
+    if not argv or argv[0] not in CHILDREN:
+        from lm_pipeline.cli import main as command
+
+        return command(argv)
+    from lm_pipeline.errors import LmPipelineError
+
+    try:
+        return _child(argv[0], argv[1:])
+    except LmPipelineError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def _child(name: str, arguments: list[str]) -> int:
+    if name == "ship":
+        from lm_pipeline.home import find_home
+        from lm_pipeline.tracking.shipper import main as ship
+
+        return ship(find_home(), once="--once" in arguments)
+    from lm_pipeline.launch import die_with_parent
+
+    die_with_parent()
+    if len(arguments) != 1:
+        print(f"usage: python -m lm_pipeline {name} REQUEST.json", file=sys.stderr)
+        return 2
+    request = Path(arguments[0])
+    if name == "train":
+        from lm_pipeline.training.request import train_from_request
+
+        return train_from_request(request) or 0
+    from lm_pipeline.evaluation.request import evaluate_from_request
+
+    evaluate_from_request(request)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

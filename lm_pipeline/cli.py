@@ -1,0 +1,297 @@
+"""The `lm-pipeline` command: parse, import lazily, call one function, print its result.
+
+Commands that need Dagster live in `assets/cli.py`; this process becomes theirs.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lm_pipeline import __version__
+from lm_pipeline.errors import LmPipelineError, SpecError, nearest
+
+_PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
+
+
+class _Group(click.Group):
+    """Lists commands in the order in which they are used, not alphabetically."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="lm-pipeline")
+def cli() -> None:
+    """From raw text to compared, explained language models."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; errors that a user can mend are printed without a traceback.
+
+    Returns:
+        0; 1 when something failed to build; 2 for wrong usage or a wrong declaration; 3 for a home that is not
+        ready; 4 for what is not materialized; 5 for damaged artifacts; 6 for bad input; 7 when busy; 8 when a child
+        process failed; 9 when a source cannot be reached; 10 when training diverged; 130 when stopped.
+    """
+    try:
+        return cli.main(args=argv, prog_name="lm-pipeline", standalone_mode=False) or 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except LmPipelineError as error:
+        click.echo(f"lm-pipeline: {error}", err=True)
+        return error.exit_code
+
+
+def _with_dagster(command: str, short_help: str) -> None:
+    @cli.command(command, short_help=short_help, context_settings=_PASS_ON)
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def _become(arguments: tuple[str, ...]) -> None:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "assets.cli", command, *arguments])
+
+
+_with_dagster("init", "Create the home: Dagster's instance, MLflow's store, folders.")
+_with_dagster("demo", "Build everything that is declared, from raw text to leaderboard.")
+_with_dagster("up", "Open Dagster and MLflow on the home.")
+_with_dagster("materialize", "Build a corpus, dataset, experiment or asset, and what it needs.")
+
+
+def _json_option(function: Any) -> Any:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+@cli.command()
+@_json_option
+def status(as_json: bool) -> None:
+    """Where every asset stands, and whether every document is accounted for."""
+    from lm_pipeline.overview import overview
+    from lm_pipeline.project import load_project
+
+    project = load_project()
+    project.home.require_initialised()
+    value = overview(project)
+    if as_json:
+        _print_json(value)
+        return
+    from lm_pipeline.reports.terminal import status_text
+
+    click.echo(status_text(value))
+
+
+@cli.command()
+@click.argument("dataset", required=False)
+@_json_option
+def leaderboard(dataset: str | None, as_json: bool) -> None:
+    """All experiments of a dataset (or of every dataset) side by side."""
+    from lm_pipeline.boards import current_boards
+    from lm_pipeline.project import load_project
+    from lm_pipeline.reports.leaderboard import leaderboard_json, terminal_table
+
+    project = load_project()
+    project.home.require_initialised()
+    boards = current_boards(project, dataset)
+    if as_json:
+        _print_json([leaderboard_json(name, rows) for name, rows in boards.items()])
+        return
+    for name, rows in boards.items():
+        click.echo(f"{name}\n\n{terminal_table(rows)}\n")
+
+
+@cli.command()
+@click.argument("noun", type=click.Choice(["corpus", "dataset", "experiment"]))
+@click.argument("name")
+@click.option("--of", help="The corpus of a dataset, or the dataset of an experiment. Default: the first declared.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder of declarations. Default: the last known one.")
+def new(noun: str, name: str, of: str | None, folder: Path | None) -> None:
+    """Write a declaration that can be edited and run."""
+    from lm_pipeline.home import definition_folders
+    from lm_pipeline.project import load_project
+    from lm_pipeline.specs.templates import new_declaration
+
+    project = load_project()
+    parent = {"dataset": "corpus", "experiment": "dataset"}.get(noun)
+    candidates = {"dataset": project.declarations.corpora, "experiment": project.declarations.datasets}.get(noun, {})
+    if of is not None and parent is None:
+        raise click.UsageError("--of is for a dataset or an experiment; a corpus is of nothing.")
+    if of is not None and of not in candidates:
+        raise click.UsageError(f"--of: there is no {parent} {of!r}. {nearest(of, candidates)}")
+    if noun == "experiment" and not candidates:
+        raise click.UsageError("An experiment is of a dataset, and none is declared: `lm-pipeline new dataset NAME`.")
+    home = project.home
+    path = new_declaration(
+        noun, name, of or next(iter(candidates), name), folder or definition_folders()[-1], f"{home.root.name}/raw"
+    )
+    try:
+        load_project(home)
+    except SpecError:
+        path.unlink()  # a name that is taken would make every command fail
+        path.parent.rmdir()
+        raise
+    click.echo(f"Wrote {path}. Edit it, then run `lm-pipeline materialize {name}`.")
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write <noun>.json into.")
+def schema(out: Path | None) -> None:
+    """JSON schemas of declarations, for editors. In `schemas/` of a folder of declarations, `new` refers to them."""
+    from lm_pipeline.specs.schema import schemas, write_schemas
+
+    if out is None:
+        _print_json(schemas())
+        return
+    click.echo("\n".join(f"Wrote {path}" for path in write_schemas(out)))
+
+
+@cli.command()
+@click.argument("experiment")
+@click.option("--prompt", default="", help="Text to continue; without it a document is begun.")
+@click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))
+@click.option("--temperature", default=0.8, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
+@click.option("--top-k", default=50, show_default=True, type=click.IntRange(0), help="Candidates kept; 0 keeps all.")
+@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1), help="Probability mass kept.")
+@click.option("--seed", default=0, show_default=True, type=int)
+@_json_option
+def generate(
+    experiment: str,
+    prompt: str,
+    max_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Continue a prompt with an experiment's model, as a stream."""
+    from lm_pipeline.generation.generate import generate as stream
+    from lm_pipeline.trained import load_trained
+
+    scorer, tokenizer = load_trained(experiment)
+    pieces = stream(
+        scorer,
+        tokenizer,
+        prompt,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+    )
+    if as_json:
+        _print_json({"experiment": experiment, "prompt": prompt, "seed": seed, "text": "".join(pieces)})
+        return
+    click.echo(prompt, nl=False)
+    for piece in pieces:
+        click.echo(piece, nl=False)
+        sys.stdout.flush()
+    click.echo()
+
+
+@cli.command()
+@click.argument("experiment")
+@click.argument("text")
+@_json_option
+def score(experiment: str, text: str, as_json: bool) -> None:
+    """The log probability of a sentence, per token and in total."""
+    from lm_pipeline.evaluation.score_text import score_text
+    from lm_pipeline.trained import load_trained
+
+    scorer, tokenizer = load_trained(experiment)
+    value = score_text(scorer, tokenizer, text)
+    if as_json:
+        _print_json(value)
+        return
+    from lm_pipeline.reports.terminal import score_table
+
+    click.echo(score_table(value))
+
+
+@cli.command()
+@click.argument("experiment", required=False)
+@click.option("--token", metavar="DATASET:OFFSET", help="Trace a training token instead of a checkpoint.")
+@_json_option
+def trace(experiment: str | None, token: str | None, as_json: bool) -> None:
+    """From a checkpoint back to every raw file, or from a token to its document."""
+    from lm_pipeline.reports.terminal import lineage_text, token_text
+    from lm_pipeline.tracing import trace_experiment, trace_token_of
+
+    if (experiment is None) == (token is None):
+        raise click.UsageError("Give an experiment, or --token DATASET:OFFSET.")
+    if token is not None:
+        value = trace_token_of(token)
+        _print_json(value) if as_json else click.echo(token_text(value))
+        return
+    assert experiment is not None
+    value = trace_experiment(experiment)
+    _print_json(value) if as_json else click.echo(lineage_text(value))
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Say what would go, delete nothing.")
+@click.option("--unfinished", is_flag=True, help="Also the work of interrupted trainings, which could go on.")
+@click.option("--drop", metavar="STAGE/KEY", help="Delete one artifact whatever needs it (a damaged one).")
+@_json_option
+def gc(dry_run: bool, unfinished: bool, drop: str | None, as_json: bool) -> None:
+    """Delete artifacts that nothing current is made from."""
+    from lm_pipeline import garbage
+    from lm_pipeline.artifacts import Store
+    from lm_pipeline.home import find_home
+
+    store = Store(find_home().require_initialised().artifacts)
+    if drop is not None:
+        stage, _, key = drop.partition("/")
+        if dry_run:
+            raise click.UsageError("--drop deletes at once: give it without --dry-run.")
+        dropped = garbage.drop(store, stage, key)
+        if not dropped:
+            raise click.UsageError(f"There is no artifact {drop!r}; expected STAGE/KEY as `status --json` shows it.")
+        _print_json({"dropped": dropped}) if as_json else click.echo(f"Dropped {', '.join(dropped)}.")
+        return
+    collected = garbage.collect_garbage(store, dry_run=dry_run, unfinished=unfinished)
+    if as_json:
+        _print_json({**collected.as_dict(), "dry_run": dry_run})
+        return
+    verb = "Would delete" if dry_run else "Deleted"
+    click.echo(f"{verb} {collected.artifacts} artifacts, {collected.bytes / 1e6:,.1f} MB. In use: {collected.busy}.")
+    if collected.building:
+        click.echo("Something is being built, so everything published was left alone. Run it again afterwards.")
+
+
+@cli.command()
+@click.option("--verify", is_flag=True, help="Hash every artifact's bytes.")
+@_json_option
+def doctor(verify: bool, as_json: bool) -> None:
+    """What this machine and home are like, and what is wrong with them."""
+    from lm_pipeline.doctor import examine
+    from lm_pipeline.home import find_home
+
+    findings = examine(find_home(), verify)
+    if as_json:
+        _print_json(findings)
+    else:
+        for item in findings:
+            click.echo(f"{'ok  ' if item['ok'] else 'BAD '} {item['name']}: {item['detail']}")
+    if not all(item["ok"] for item in findings):
+        raise click.exceptions.Exit(1)
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""One batch of records: normalised, identified by language, measured and judged."""
+
+from collections.abc import Sequence
+
+import polars as pl
+import xxhash
+
+from lm_pipeline.corpus.document_tables import DOCUMENTS
+from lm_pipeline.corpus.filters import choose_profile, with_reasons, with_statistics
+from lm_pipeline.corpus.language import identify_language
+from lm_pipeline.corpus.normalisation import normalised
+from lm_pipeline.corpus.readers.records import Record
+from lm_pipeline.specs.corpus import CorpusSpec
+
+_RAW_COLUMNS = ("document_id", "file", "record", "byte_offset", "byte_length", "text", "target", "label", "group")
+
+
+def document_id(corpus: str, file: str, record: int) -> str:
+    """Name a document by where it comes from: 32 hex digits, unchanged by cleaning, order and layout.
+
+    >>> document_id("notes", "a.txt", 0)
+    'd129ae5d03d91f0e693dc3122c899bf8'
+    """
+    return xxhash.xxh3_128_hexdigest(f"{corpus}\0{file}\0{record}".encode())
+
+
+def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: CorpusSpec) -> pl.DataFrame:
+    """One row a record: the columns of `REJECTED` and the statistics."""
+    raw = pl.DataFrame(
+        {
+            "document_id": [document_id(corpus, file, record.record) for file, record in records],
+            "file": [file for file, _ in records],
+            **{
+                name: [getattr(record, name) for _, record in records]
+                for name in ("record", "byte_offset", "byte_length", "text", "target", "label", "group")
+            },
+        },
+        schema_overrides={name: dtype for name, dtype in DOCUMENTS.items() if name in _RAW_COLUMNS},
+    )
+    clean = raw.with_columns(
+        normalised(pl.col("text")), normalised(pl.col("target")), corpus=pl.lit(corpus, dtype=pl.String)
+    )
+    if spec.language == "auto":
+        answers = identify_language(clean["text"].to_list())
+    else:
+        answers = [(spec.language, 1.0)] * len(clean)
+    identified = clean.with_columns(
+        pl.Series("language", [code for code, _ in answers], dtype=pl.String),
+        pl.Series("language_confidence", [confidence for _, confidence in answers], dtype=pl.Float32),
+        num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
+    ).with_columns(profile=choose_profile(pl.col("language"), spec.cleaning))
+    return with_reasons(with_statistics(identified), spec.cleaning)

@@ -1,0 +1,120 @@
+"""The `path` source: files on this machine, left where they are."""
+
+import glob
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lm_pipeline.corpus.digest_cache import digest_files
+from lm_pipeline.corpus.raw_files import RawFile, write_files
+from lm_pipeline.errors import InputError
+from lm_pipeline.home import Home
+from lm_pipeline.specs.corpus import PathSource
+
+_TEMPORARY = (".*", "*~", "~$*", "#*#", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.swp", "Thumbs.db")
+"""What editors, browsers and file managers leave: never text of the corpus."""
+
+
+def identify(source: PathSource, home: Home) -> dict[str, Any]:
+    """The folder and `[path, bytes, sha256]` of every file, sorted by path relative to the folder.
+
+    Raises:
+        InputError: nothing is there, nothing matches, or a file cannot be read.
+    """
+    base, names = _matching(source, home)
+    digests = digest_files([base / name for name in names], home)
+    files = [[name, size, sha256] for name, (size, sha256) in zip(names, digests, strict=True)]
+    return {"kind": "path", "base": str(base), "files": files}
+
+
+def has_files(source: PathSource, home: Home) -> bool:
+    """Whether there is anything to read yet: a folder is often made before its files are copied."""
+    try:
+        return bool(_matching(source, home)[1])
+    except InputError:
+        return False
+
+
+def fingerprint(source: PathSource, home: Home) -> dict[str, Any]:
+    """Names, sizes and times: changes whenever a file appears, goes or is written. Nothing is read."""
+    try:
+        base, names = _matching(source, home)
+    except InputError as error:
+        return {"kind": "path", "error": str(error)}
+    states = []
+    for name in names:
+        try:
+            status = (base / name).stat()
+        except OSError:
+            continue  # went away meanwhile
+        states.append([name, status.st_size, status.st_mtime_ns])
+    return {"kind": "path", "base": str(base), "files": states}
+
+
+def fetch(source: PathSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:  # noqa: ARG001
+    """Write `files.parquet`; the files stay where they are."""
+    base = Path(identity["base"])
+    return write_files((RawFile(name, size, sha256, base / name) for name, size, sha256 in identity["files"]), out)
+
+
+def _matching(source: PathSource, home: Home) -> tuple[Path, list[str]]:
+    """The folder that names are relative to, and the sorted names of the files that match."""
+    start = home.root.parent / Path(source.path).expanduser()
+    if start.is_file():
+        base, found = start.parent, [start]
+    elif start.is_dir():
+        base, found = start, _walk(start)
+    elif glob.has_magic(str(start)):
+        base = _fixed_part(start)
+        # Not Path.glob, whose ** matches no files before Python 3.13.
+        found = [Path(path) for path in glob.glob(str(start), recursive=True)]  # noqa: PTH207
+    else:
+        raise InputError(
+            f"There is no {start} (source path {source.path!r}; relative paths start at {home.root.parent})."
+            " Put the text there or correct `path`."
+        )
+    base = Path(os.path.normpath(base))
+    names = []
+    for path in found:
+        name = Path(os.path.normpath(path)).relative_to(base).as_posix()
+        if path.is_file() and _is_wanted(PurePosixPath(name), source):
+            names.append(_checked(name, path))
+    if not names:
+        raise InputError(
+            f"No file matches in {start} (include {list(source.include)}, exclude {list(source.exclude)}; hidden and"
+            " temporary files do not count). Put the text there or correct the patterns."
+        )
+    return base, sorted(set(names))
+
+
+def _walk(folder: Path) -> list[Path]:
+    """All files below a folder; links to folders are not followed, so that a loop ends."""
+    return [Path(parent) / name for parent, _, names in os.walk(folder) for name in names]
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folder before a glob's first wildcard."""
+    parts = pattern.parts
+    wild = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:wild])
+
+
+def _is_wanted(name: PurePosixPath, source: PathSource) -> bool:
+    if any(fnmatchcase(part, pattern) for part in name.parts for pattern in _TEMPORARY):
+        return False
+
+    def matches(patterns: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(name.name, pattern) or fnmatchcase(str(name), pattern) for pattern in patterns)
+
+    return matches(source.include) and not matches(source.exclude)
+
+
+def _checked(name: str, path: Path) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"The name of the raw file {os.fsencode(path)!r} is not UTF-8. Rename or exclude it."
+        ) from error
+    return name

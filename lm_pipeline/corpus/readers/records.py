@@ -1,0 +1,147 @@
+"""What every reader yields: a record, or the reason why one could not be read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lm_pipeline.specs.corpus import Fields
+
+EXCERPT_CHARACTERS = 200
+"""Longest excerpt of a quarantined record, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a raw file, not cleaned yet.
+
+    Attributes:
+        record: its index in the file: the line, paragraph or row number from 0. Blank lines count, so that a byte
+            range of a file gives the same indices as the whole.
+        text: the text; valid Unicode without NUL and lone surrogates.
+        target: text of the target field, if the spec names one.
+        label: the label field as text.
+        group: the group field as text.
+        byte_offset: where the record begins in the (decompressed) file; None where the format has no such place.
+        byte_length: its length there, line end left out.
+    """
+
+    record: int
+    text: str
+    target: str | None = None
+    label: str | None = None
+    group: str | None = None
+    byte_offset: int | None = None
+    byte_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One record (or a whole file, or the unreadable rest of one) that could not be read.
+
+    Attributes:
+        record: its index in the file; None for the file as a whole.
+        byte_offset: the bad byte, or where the record begins; None where the format has no such place.
+        reason: a short code, see `docs/data-formats.md`.
+        detail: what was found and what was expected.
+        excerpt: at most 200 characters of it, control characters escaped.
+    """
+
+    record: int | None
+    byte_offset: int | None
+    reason: str
+    detail: str
+    excerpt: str = ""
+
+
+def excerpt(data: bytes | str, around: int = 0) -> str:
+    r"""At most 200 printable characters of `data`, from a little before the index `around`.
+
+    >>> excerpt(b"\xe4\xb8\xad\xff\n")
+    '中\\xff\\n'
+    """
+    begin = max(0, around - EXCERPT_CHARACTERS // 4)
+    part = data[begin : begin + 4 * EXCERPT_CHARACTERS]
+    text = part.decode("utf-8", "backslashreplace") if isinstance(part, bytes) else part
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:EXCERPT_CHARACTERS])
+    return shown[:EXCERPT_CHARACTERS]
+
+
+def decode(data: bytes, record: int | None, byte_offset: int | None) -> str | Quarantined:
+    """UTF-8 to text, or the quarantined record that names the bad byte."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        where = None if byte_offset is None else byte_offset + error.start
+        detail = f"byte 0x{data[error.start]:02x} at {error.start} of the record: {error.reason}; expected UTF-8"
+        return Quarantined(record, where, "invalid_utf8", detail, excerpt(data, error.start))
+    if "\0" in text:
+        index = data.index(0)
+        where = None if byte_offset is None else byte_offset + index
+        detail = f"a NUL character at byte {index} of the record; text has none"
+        return Quarantined(record, where, "nul_character", detail, excerpt(data, index))
+    return text
+
+
+def record_of(
+    values: Mapping[str, Any],
+    fields: Fields,
+    record: int,
+    max_bytes: int,
+    *,
+    byte_offset: int | None = None,
+    byte_length: int | None = None,
+) -> Record | Quarantined:
+    """Pick the fields of one row or JSON object.
+
+    Text and target must be text. Label and group may also be numbers or booleans, which become text, or null. Bytes (as
+    SQLite and Parquet hand out unchecked text) must be UTF-8, of at most `max_bytes`; text that came in a line was
+    bounded with its line.
+    """
+    picked: dict[str, str | None] = {}
+    for role in ("text", "target", "label", "group"):
+        name = getattr(fields, role)
+        if name is None:
+            continue
+        if name not in values:
+            detail = f"no field {name!r} for {role}; the record has: {', '.join(map(str, list(values)[:30])) or 'none'}"
+            return Quarantined(record, byte_offset, "missing_field", detail, excerpt(str(dict(values))[:2000]))
+        value = values[name]
+        if isinstance(value, bytes):
+            if len(value) > max_bytes:
+                detail = f"field {name!r} has {len(value)} bytes; cleaning.max_line_bytes is {max_bytes}"
+                return Quarantined(record, byte_offset, "too_long", detail, excerpt(value))
+            value = decode(value, record, None)
+            if isinstance(value, Quarantined):
+                return value
+        if role in ("label", "group") and isinstance(value, bool | int | float):
+            value = str(value).lower() if isinstance(value, bool) else str(value)
+        if value is None and role in ("label", "group"):
+            continue
+        if not isinstance(value, str):
+            detail = f"field {name!r} for {role} is {type(value).__name__}; expected text"
+            return Quarantined(record, byte_offset, "wrong_type", detail, excerpt(str(value)[:2000]))
+        problem = _problem(value, name)
+        if problem:
+            return Quarantined(record, byte_offset, *problem, excerpt(value[:2000]))
+        picked[role] = value
+    text = picked.pop("text")
+    assert text is not None
+    return Record(record, text, byte_offset=byte_offset, byte_length=byte_length, **picked)
+
+
+def _problem(text: str, name: str) -> tuple[str, str] | None:
+    """Reason and detail of what makes a string no storable text."""
+    if "\0" in text:
+        return "nul_character", f"field {name!r} has a NUL character at {text.index(chr(0))}; text has none"
+    if text.isascii():
+        return None
+    for begin in range(0, len(text), 1 << 20):  # in pieces: no second copy of a long text
+        try:
+            text[begin : begin + (1 << 20)].encode()
+        except UnicodeEncodeError as error:
+            where = begin + error.start
+            return (
+                "lone_surrogate",
+                f"field {name!r} has a lone surrogate U+{ord(text[where]):04X} at character {where}",
+            )
+    return None

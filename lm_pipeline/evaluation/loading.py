@@ -1,0 +1,54 @@
+"""A scorer from what training wrote."""
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+
+from lm_pipeline.errors import CorruptArtifactError, InputError
+from lm_pipeline.evaluation.ngram_scorer import NgramScorer
+from lm_pipeline.evaluation.scorer import Scorer
+from lm_pipeline.models.ngram import NgramModel
+
+
+def load_scorer(checkpoint_dir: Path, device: str = "auto") -> Scorer:
+    """Load a trained model of any family; n-gram models come without torch.
+
+    Args:
+        checkpoint_dir: folder with config.json and model.safetensors.
+        device: where a neural model runs: "cpu", "cuda", or "auto" for a GPU where there is one.
+
+    Raises:
+        InputError: the folder has no checkpoint, or its config.json is none.
+        CorruptArtifactError: the configuration or the weights are damaged, or do not fit each other.
+    """
+    for name in ("config.json", "model.safetensors"):
+        if not (checkpoint_dir / name).is_file():
+            raise InputError(
+                f"{checkpoint_dir} has no {name}, so it is no checkpoint. Materialize the experiment's checkpoint"
+                " again, or give the folder that holds config.json and model.safetensors."
+            )
+    try:
+        family = json.loads((checkpoint_dir / "config.json").read_text("utf-8"))["family"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{checkpoint_dir / 'config.json'} does not name the model's `family` ({error!r}). Materialize the"
+            " experiment's checkpoint again."
+        ) from error
+    if family == "ngram":
+        return NgramScorer(NgramModel.load(checkpoint_dir))
+    import torch
+
+    from lm_pipeline.evaluation.neural_scorer import NeuralScorer
+    from lm_pipeline.models.storage import load_model
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return NeuralScorer(load_model(checkpoint_dir, device))
+    except (SafetensorError, KeyError, ValidationError) as error:
+        raise CorruptArtifactError(
+            f"The checkpoint in {checkpoint_dir} cannot be loaded ({error!r}): config.json or model.safetensors is"
+            " damaged. Materialize the experiment's checkpoint again."
+        ) from error

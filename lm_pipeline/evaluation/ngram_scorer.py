@@ -1,0 +1,45 @@
+"""Probabilities from n-gram counts. Torch-free."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lm_pipeline.evaluation.scorer import check_documents
+from lm_pipeline.generation.continuation import Continuation
+from lm_pipeline.models.ngram import NgramModel
+
+
+class NgramScorer:
+    """Scores with an n-gram model."""
+
+    def __init__(self, model: NgramModel) -> None:
+        self._model = model
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids that it knows."""
+        return self._model.vocab_size
+
+    def document_log_probs(self, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Log probability of every target; see `Scorer`."""
+        check_documents(documents, self.vocab_size)
+        return [np.asarray(values, dtype=np.float64) for values in self._model.document_log_probs(documents)]
+
+    def start(self, context: Sequence[int]) -> Continuation:
+        """Begin a text with `context`."""
+        check_documents([np.asarray(context)], self.vocab_size)
+        return _NgramContinuation(self._model, list(context))
+
+
+class _NgramContinuation:
+    def __init__(self, model: NgramModel, tokens: list[int]) -> None:
+        self._model = model
+        self._tokens = tokens
+
+    def next_log_probs(self) -> np.ndarray:
+        return np.asarray(self._model.next_log_probs(np.array(self._tokens)), dtype=np.float64)
+
+    def append(self, token: int) -> None:
+        self._tokens.append(token)
+        # Longer memory than the order is never looked at.
+        del self._tokens[: -self._model.order]

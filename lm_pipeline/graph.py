@@ -1,0 +1,365 @@
+"""The graph of artifacts: what each asset is made from, whether it is current, and how it is built.
+
+A node's address is the digest of its inputs' contents, of the spec fields that it reads and of its stage's version.
+`materialize` builds one node from its inputs as they are materialized now; `status` walks the whole graph and says of
+each node whether it is what the declarations and the raw files ask for.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lm_pipeline.artifacts import Artifact, Stage, Staging, Store
+from lm_pipeline.errors import BusyError, LmPipelineError, MissingArtifactError, UnavailableError, nearest
+from lm_pipeline.home import Home
+from lm_pipeline.provenance import provenance
+from lm_pipeline.tracking.spool import SpoolWriter, find_or_new_spool
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a node's `write` works with.
+
+    Attributes:
+        inputs: the input artifacts, by role, verified.
+        staging: where to write, and what to say about the result.
+        outside: state of the world outside, for nodes that read it (see `Node.outside`).
+        previous: the asset's current artifact, if there is one.
+        spool: the tracking run of this build.
+        log: says a line to whoever watches.
+        run_child: starts a supervised child process with these arguments.
+    """
+
+    home: Home
+    store: Store
+    inputs: Mapping[str, Artifact]
+    staging: Staging
+    outside: Mapping[str, Any]
+    previous: Artifact | None
+    spool: SpoolWriter
+    log: Callable[[str], None]
+    run_child: Callable[[list[str]], None]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One asset (or one partition of one).
+
+    Attributes:
+        asset: its name, such as `documents/python_docs` or `python_docs/splits`; also its ref's.
+        inputs: by role, the asset it is made from.
+        optional: inputs that may be missing; a leaderboard shows what there is.
+        spec: the spec fields that it reads, and no others.
+        write: builds it.
+        noun: whose asset it is: `corpus`, `dataset` or `experiment`.
+        owner: that corpus's, dataset's or experiment's name.
+        mlflow_experiment: where its run is tracked.
+        outside: reads the state of the world that it depends on: raw files, a package's version.
+    """
+
+    asset: str
+    stage: Stage
+    inputs: Mapping[str, str]
+    spec: Mapping[str, Any]
+    write: Callable[[Build], None]
+    noun: str
+    owner: str
+    mlflow_experiment: str
+    optional: frozenset[str] = frozenset()
+    outside: Callable[[Home], Mapping[str, Any]] | None = None
+
+    def address_spec(self, outside: Mapping[str, Any]) -> dict[str, Any]:
+        """The spec part of the address."""
+        return {**self.spec, "outside": dict(outside)} if self.outside else dict(self.spec)
+
+
+Graph = dict[str, Node]
+
+CHECK_FAILED = "CheckFailed"
+"""How the recorded failure of an asset begins whose artifact exists, but must not be used."""
+_ABSENT = object()  # a key that is not there differs from one whose value is None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A materialized node: its artifact, whether it existed already, and the id of its tracking spool."""
+
+    node: Node
+    artifact: Artifact
+    reused: bool
+
+    @property
+    def spool_id(self) -> str:
+        """The tracking spool of the build that made the artifact."""
+        return self.artifact.manifest["provenance"]["spool"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a node stands.
+
+    Attributes:
+        status: `current`, `stale` (materialized, but declarations or inputs have moved on), `missing` or `failed`.
+        reason: why it is not current; empty when it is.
+    """
+
+    node: Node
+    status: str
+    reason: str
+    artifact: Artifact | None
+
+
+def get_node(graph: Graph, asset: str) -> Node:
+    """The node of an asset.
+
+    Raises:
+        MissingArtifactError: no declaration makes such an asset.
+    """
+    try:
+        return graph[asset]
+    except KeyError:
+        raise MissingArtifactError(f"There is no asset {asset!r}. {nearest(asset, graph)}") from None
+
+
+def materialize(
+    graph: Graph,
+    home: Home,
+    asset: str,
+    run_child: Callable[[list[str]], None],
+    log: Callable[[str], None] = print,
+    tags: Mapping[str, str] | None = None,
+    note: str = "",
+) -> Outcome:
+    """Build an asset from its inputs as they are materialized now, or find that it exists.
+
+    Args:
+        run_child: starts a supervised child process (see `lm_pipeline.launch.supervise`).
+        tags: tags of the tracking run, such as the orchestrator's run id.
+        note: description of the tracking run, Markdown; the place for links that can be clicked.
+
+    Raises:
+        MissingArtifactError: an input is not materialized; the text says what to run.
+        BusyError: another process is building it; that is no failure of the asset.
+        LmPipelineError: whatever the stage could not do.
+    """
+    node = get_node(graph, asset)
+    store = Store(home.artifacts)
+    with store.in_use():  # from reading the inputs' refs to writing the asset's own
+        try:
+            outcome = _build(node, graph, home, store, run_child, log, tags or {}, note)
+        except BusyError:
+            raise
+        except Exception as error:
+            with contextlib.suppress(OSError, LmPipelineError):  # on a full disk the first error is the one to show
+                store.set_failure(asset, f"{type(error).__name__}: {error}"[:4000])
+            raise
+        store.set_ref(asset, outcome.artifact)
+    store.clear_failure(asset)
+    return outcome
+
+
+def _build(
+    node: Node,
+    graph: Graph,
+    home: Home,
+    store: Store,
+    run_child: Callable[[list[str]], None],
+    log: Callable[[str], None],
+    tags: Mapping[str, str],
+    note: str,
+) -> Outcome:
+    started = time.time()
+    inputs = _current_inputs(node, graph, store)
+    outside = node.outside(home) if node.outside else {}
+    spec = node.address_spec(outside)
+
+    with contextlib.ExitStack() as exits:
+
+        def write(staging: Staging) -> None:
+            for artifact in inputs.values():
+                artifact.verify()
+            spool = exits.enter_context(_run_of(SpoolWriter(find_or_new_spool(home, node.stage.name, staging.key))))
+            spool.open(
+                experiment=node.mlflow_experiment,
+                run_name=node.owner if node.stage.name == "checkpoint" else node.asset,
+                tags={"asset": node.asset, "stage": node.stage.name, "key": staging.key, **tags},
+            )
+            if note:
+                spool.note(note)
+            for role, artifact in inputs.items():
+                spool.input(node.inputs[role], artifact.digest, source=str(artifact.directory), context=role)
+            node.write(Build(home, store, inputs, staging, outside, store.ref(node.asset), spool, log, run_child))
+            staging.provenance = provenance(started, spool=spool.spool_id, asset=node.asset)
+
+        artifact, reused = store.build(node.stage, inputs, spec, write)
+    return Outcome(node, artifact, reused)
+
+
+@contextlib.contextmanager
+def _run_of(spool: SpoolWriter) -> Iterator[SpoolWriter]:
+    """The tracking run of a build: finished when the artifact is published, not before."""
+    with spool:
+        try:
+            yield spool
+        except Exception:
+            spool.status("FAILED")
+            raise
+        except BaseException:
+            spool.status("KILLED")
+            raise
+        spool.status("FINISHED")
+
+
+def _current_inputs(node: Node, graph: Graph, store: Store) -> dict[str, Artifact]:
+    inputs = {}
+    for role, asset in node.inputs.items():
+        if asset not in graph:
+            raise MissingArtifactError(_undeclared(node, asset, graph))
+        artifact = store.ref(asset)
+        failure = store.failure(asset) or ""
+        if failure.startswith(CHECK_FAILED) and role not in node.optional:
+            raise MissingArtifactError(f"{node.asset} needs {asset}, which must not be used. {failure}")
+        if artifact is not None:
+            inputs[role] = artifact
+        elif role not in node.optional:
+            raise MissingArtifactError(
+                f"{node.asset} needs {asset}, which is not materialized. Run `lm-pipeline materialize"
+                f" {graph[asset].owner}` first."
+            )
+    return inputs
+
+
+def _undeclared(node: Node, asset: str, graph: Graph) -> str:
+    """What to say about an input that nothing declares: only a dataset's corpora can be that."""
+    corpus = asset.rsplit("/", 1)[-1]
+    corpora = {item.owner for item in graph.values() if item.noun == "corpus"}
+    return (
+        f"{node.asset} reads the corpus {corpus!r}, which does not exist. {nearest(corpus, corpora)} Declare it with"
+        f" `lm-pipeline new corpus {corpus}`, or drop its files into the folder raw/{corpus}/ of the home."
+    )
+
+
+def status(graph: Graph, home: Home, outside: bool = True) -> dict[str, State]:
+    """The state of every node, inputs before those made from them.
+
+    Args:
+        outside: whether raw files are compared with what was materialized (hashes new and changed ones).
+    """
+    store = Store(home.artifacts)
+    states: dict[str, State] = {}
+    for asset in topological(graph):
+        states[asset] = _state(graph[asset], graph, states, store, home if outside else None)
+    return states
+
+
+def _state(node: Node, graph: Graph, states: Mapping[str, State], store: Store, home: Home | None) -> State:
+    artifact = store.ref(node.asset)
+    failure = store.failure(node.asset)
+    if failure is not None:
+        return State(node, "failed", failure, artifact)
+    if undeclared := [asset for asset in node.inputs.values() if asset not in graph]:
+        return State(node, "stale" if artifact else "missing", _undeclared(node, undeclared[0], graph), artifact)
+    if artifact is None:
+        collected = store.ref_address(node.asset) is not None
+        return State(node, "missing", "its artifact was deleted" if collected else "never materialized", None)
+    reason = _why_stale(node, artifact, states, home)
+    return State(node, "stale" if reason else "current", reason, artifact)
+
+
+def _why_stale(node: Node, artifact: Artifact, states: Mapping[str, State], home: Home | None) -> str:
+    """Why the artifact is not what is asked for now; empty if it is."""
+    upstream = {role: states[asset] for role, asset in node.inputs.items()}
+    behind = [
+        state.node.asset for role, state in upstream.items() if state.status != "current" and role not in node.optional
+    ]
+    if behind:
+        return f"made from what is not current: {', '.join(behind)}"
+    now = {role: state.artifact.digest for role, state in upstream.items() if state.artifact}
+    then = {role: entry["digest"] for role, entry in artifact.inputs.items()}
+    if changed := sorted(role for role in now.keys() | then.keys() if now.get(role) != then.get(role)):
+        return f"changed inputs: {', '.join(changed)}"
+    if artifact.manifest["stage_version"] != node.stage.version:
+        return "made by an earlier version of the stage"
+    world = artifact.manifest["spec"].get("outside", {})
+    if node.outside and home:
+        try:
+            world = node.outside(home)
+        except UnavailableError:
+            pass  # offline: what was fetched is the latest that is known
+        except LmPipelineError as error:
+            return str(error)
+    differences = changed_keys(artifact.manifest["spec"], node.address_spec(world))
+    return f"changed: {', '.join(differences)}" if differences else ""
+
+
+def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Dotted names of what differs between two JSON values.
+
+    >>> changed_keys({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 0})
+    ['a.c', 'd']
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            name
+            for key in sorted(old.keys() | new.keys())
+            for name in changed_keys(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{prefix}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [prefix]
+
+
+def topological(graph: Graph) -> Iterator[str]:
+    """Asset names, inputs before those made from them, otherwise in the graph's order."""
+    done: set[str] = set()
+
+    def visit(asset: str) -> Iterator[str]:
+        if asset in done or asset not in graph:
+            return
+        done.add(asset)
+        for parent in graph[asset].inputs.values():
+            yield from visit(parent)
+        yield asset
+
+    for asset in graph:
+        yield from visit(asset)
+
+
+def upstream(graph: Graph, assets: set[str]) -> list[str]:
+    """The assets and everything they need to be made, in topological order.
+
+    Optional inputs are left out: a leaderboard shows the experiments that there are, it does not ask for them.
+    """
+    wanted: set[str] = set()
+    pending = list(assets)
+    while pending:
+        asset = pending.pop()
+        if asset not in wanted and asset in graph:
+            wanted.add(asset)
+            node = graph[asset]
+            pending += [made_from for role, made_from in node.inputs.items() if role not in node.optional]
+    return [asset for asset in topological(graph) if asset in wanted]
+
+
+def assets_of(graph: Graph, name: str) -> set[str]:
+    """The assets that a name stands for: one asset's, or all of a corpus, dataset or experiment.
+
+    Raises:
+        MissingArtifactError: nothing has that name.
+    """
+    if name in graph:
+        return {name}
+    found = {node.asset for node in graph.values() if node.owner == name}
+    if not found:
+        hint = nearest(name, {node.owner for node in graph.values()})
+        raise MissingArtifactError(f"There is no corpus, dataset, experiment or asset {name!r}. {hint}")
+    return found
+
+
+def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The top-level numbers of a summary: what a stage logs as metrics."""
+    return {
+        key: float(value)
+        for key, value in summary.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

@@ -1,0 +1,1 @@
+"""Language models, each reading like its paper."""

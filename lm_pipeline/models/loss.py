@@ -1,0 +1,87 @@
+"""Cross-entropy of a linear output layer without ever holding all its logits.
+
+The logits of a step (2048 tokens x 4096 pieces: 33 MB, several times over in autograd) are the largest tensors of a
+small language model. Here they are computed a few rows at a time, turned into the gradient in place and dropped, so
+they stay in cache. Idea: Wijmans et al. 2024, "Cut Your Losses", and Liger-Kernel's fused linear cross-entropy.
+
+Shapes: N tokens, D width, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORE = -100
+"""Target of a position that costs nothing: padding, or the beginning of a document, which nobody could predict."""
+
+CHUNK_LOGITS = 1 << 20
+"""Logits held at a time on a CPU (4 MB in float32): about what a core's share of cache holds."""
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Sum of negative log-likelihoods; gradients are computed on the way, as the logits are at hand."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:
+        needs_gradient = any(ctx.needs_input_grad[:3])
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden = torch.empty_like(hidden_ND) if needs_gradient else None
+        grad_weight = torch.zeros_like(weight_VD) if needs_gradient else None
+        grad_bias = torch.zeros_like(bias_V) if needs_gradient else None
+        rows = max(1, CHUNK_LOGITS // weight_VD.shape[0]) if hidden_ND.device.type == "cpu" else 8192
+        for begin in range(0, hidden_ND.shape[0], rows):
+            part = slice(begin, begin + rows)
+            targets = targets_N[part]
+            counted = targets != IGNORE
+            index = targets.clamp(min=0).unsqueeze(1)
+            logits = torch.addmm(bias_V, hidden_ND[part], weight_VD.t()).float()
+            chosen = logits.gather(1, index).squeeze(1)
+            highest = logits.amax(dim=1, keepdim=True)
+            exponentials = logits.sub_(highest).exp_()
+            sums = exponentials.sum(dim=1)
+            nll = sums.log() + highest.squeeze(1) - chosen
+            total += nll.masked_fill(~counted, 0.0).sum()
+            if grad_hidden is not None and grad_weight is not None and grad_bias is not None:
+                # d nll / d logits = softmax - onehot, and nothing where the target is ignored.
+                gradient = exponentials.mul_((counted / sums).unsqueeze(1))
+                gradient.scatter_add_(1, index, -counted.float().unsqueeze(1))
+                grad_bias += gradient.sum(dim=0)
+                gradient = gradient.to(hidden_ND.dtype)
+                torch.mm(gradient, weight_VD, out=grad_hidden[part])
+                grad_weight.addmm_(gradient.t(), hidden_ND[part])
+        ctx.gradients = grad_hidden, grad_weight, grad_bias
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of forward, times that of the sum; in place, since they are used once."""
+        gradients = tuple(None if g is None else g.mul_(grad_outputs[0]) for g in ctx.gradients)
+        ctx.gradients = None
+        return (*gradients, None)
+
+
+def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:
+    """Sum over targets of -log softmax(hidden @ weight.T + bias)[target], in natural units.
+
+    Args:
+        hidden_ND: hidden states; under autocast the product runs in their reduced type.
+        weight_VD: output matrix.
+        bias_V: output bias.
+        targets_N: int64 targets; `IGNORE` costs nothing.
+
+    Returns:
+        A float32 scalar that can be differentiated once.
+    """
+    device = hidden_ND.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden_ND, weight_VD, bias_V = hidden_ND.to(dtype), weight_VD.to(dtype), bias_V.to(dtype)
+    with torch.autocast(device, enabled=False):
+        return _LinearCrossEntropy.apply(hidden_ND, weight_VD, bias_V, targets_N)  # type: ignore[return-value]
+
+
+def token_losses(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """Negative log-likelihood of each target (float32, natural units); 0 where the target is `IGNORE`."""
+    return F.cross_entropy(logits_NV.float(), targets_N, ignore_index=IGNORE, reduction="none")

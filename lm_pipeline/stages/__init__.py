@@ -1,0 +1,1 @@
+"""The nodes of the graph: which library function builds which asset from what."""

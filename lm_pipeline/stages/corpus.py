@@ -1,0 +1,114 @@
+"""Corpus nodes: `raw_documents/<corpus>` and `documents/<corpus>`."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lm_pipeline.artifacts import Artifact, Staging
+from lm_pipeline.graph import Build, Node, numbers
+from lm_pipeline.home import Home
+from lm_pipeline.provenance import provenance
+from lm_pipeline.specs.corpus import CorpusSpec
+from lm_pipeline.stages import versions
+
+if TYPE_CHECKING:
+    from lm_pipeline.corpus.documents import Part
+
+MLFLOW_EXPERIMENT = "corpora"
+
+
+def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
+    """The nodes of a corpus."""
+
+    def outside(home: Home) -> Mapping[str, Any]:
+        from lm_pipeline.corpus.sources import identify
+
+        return identify(spec.source, home)
+
+    raw = Node(
+        asset=f"raw_documents/{name}",
+        stage=versions.RAW_DOCUMENTS,
+        inputs={},
+        spec={"source": spec.source.model_dump(mode="json")},
+        write=lambda build: _write_raw(spec, build),
+        noun="corpus",
+        owner=name,
+        mlflow_experiment=MLFLOW_EXPERIMENT,
+        outside=outside,
+    )
+    documents = Node(
+        asset=f"documents/{name}",
+        stage=versions.DOCUMENTS,
+        inputs={"raw": raw.asset},
+        spec=_cleaning_fields(name, spec),
+        write=lambda build: _write_documents(name, spec, build),
+        noun="corpus",
+        owner=name,
+        mlflow_experiment=MLFLOW_EXPERIMENT,
+    )
+    return [raw, documents]
+
+
+def _cleaning_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
+    """The spec fields that turn raw bytes into documents. Descriptions and the source's place are not among them."""
+    fields = spec.model_dump(mode="json", include={"format", "fields", "language", "cleaning"})
+    return {"corpus": name, "source_kind": spec.source.kind, **fields}
+
+
+def _write_raw(spec: CorpusSpec, build: Build) -> None:
+    from lm_pipeline.corpus.sources import fetch
+
+    build.staging.summary = fetch(spec.source, dict(build.outside), build.home, build.staging.path)
+    build.log(f"{build.staging.summary['num_files']} raw files, {build.staging.summary['num_bytes']:,} bytes")
+    build.spool.metrics(0, numbers(build.staging.summary))
+
+
+def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
+    """Clean the raw files in parts; parts that exist for the same bytes and rules are reused, not cleaned again."""
+    from lm_pipeline.corpus.documents import merge_summaries, plan_parts, row_digests, write_plan
+    from lm_pipeline.corpus.raw_files import raw_files
+
+    files = raw_files(build.inputs["raw"].path("files.parquet"))
+    parts = plan_parts(files, spec, _previous_parts(build))
+    artifacts, num_built = [], 0
+    for part in parts:
+        artifact, reused = _build_part(name, part, {file.path: file for file in files}, spec, build)
+        artifacts.append(artifact)
+        num_built += not reused
+    write_plan(parts, build.staging.path / "plan.json")
+    summary = merge_summaries([artifact.summary for artifact in artifacts])
+    build.staging.parts = artifacts
+    build.staging.content_digest = row_digests([artifact.path("documents.parquet") for artifact in artifacts])
+    build.staging.summary = {**summary, "num_parts": len(parts), "num_parts_built": num_built}
+    build.log(
+        f"{summary['kept']:,} documents kept, {summary['rejected']:,} rejected, {summary['quarantined']:,} quarantined;"
+        f" {num_built} of {len(parts)} parts built, the others were there"
+    )
+    build.spool.metrics(0, numbers(build.staging.summary))
+
+
+def _previous_parts(build: Build) -> "list[Part]":
+    from lm_pipeline.corpus.documents import read_plan
+
+    return read_plan(build.previous.path("plan.json")) if build.previous else []
+
+
+def _build_part(
+    name: str, part: "Part", files: Mapping[str, Any], spec: CorpusSpec, build: Build
+) -> tuple[Artifact, bool]:
+    from lm_pipeline.corpus.documents import clean_part
+    from lm_pipeline.corpus.sources import verify_files
+
+    started = time.time()
+
+    def write(staging: Staging) -> None:
+        staging.summary = clean_part(name, part, files, spec, staging.path)
+        # Once more after reading: a file that was edited meanwhile must not be published under its old digest.
+        verify_files([files[piece.file] for piece in part], build.home)
+        staging.provenance = provenance(started)
+
+    # One archive may hold several members: which one was read is part of the address.
+    slices = [[piece.file, files[piece.file].member, piece.sha256, piece.start, piece.end] for piece in part]
+    return build.store.build(
+        versions.DOCUMENT_PART, {}, {**_cleaning_fields(name, spec), "slices": slices}, write, wait_seconds=600
+    )

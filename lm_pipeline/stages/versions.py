@@ -1,0 +1,43 @@
+"""The version literal of every stage.
+
+Raise a stage's version by one when its result for the same input and spec changes; `tests/golden` holds you to it. An
+artifact's address contains the version, so everything made by the stage and after it is then built again.
+"""
+
+from lm_pipeline.artifacts import Stage
+
+RAW_DOCUMENTS = Stage("raw_documents", 1)
+DOCUMENT_PART = Stage("document_part", 1)
+DOCUMENTS = Stage("documents", 1)
+SIGNATURES = Stage("signatures", 1)
+UNIQUE_DOCUMENTS = Stage("unique_documents", 1)
+SPLITS = Stage("splits", 1)
+SPLIT_LEDGER = Stage("split_ledger", 1)
+TOKENIZER = Stage("tokenizer", 1)
+TOKEN_SHARDS = Stage("token_shards", 1)
+BASELINES = Stage("baselines", 1)
+CHECKPOINT = Stage("checkpoint", 1)
+EVALUATION = Stage("evaluation", 1)
+REPORT = Stage("report", 1)
+LEADERBOARD = Stage("leaderboard", 1)
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        RAW_DOCUMENTS,
+        DOCUMENT_PART,
+        DOCUMENTS,
+        SIGNATURES,
+        UNIQUE_DOCUMENTS,
+        SPLITS,
+        SPLIT_LEDGER,
+        TOKENIZER,
+        TOKEN_SHARDS,
+        BASELINES,
+        CHECKPOINT,
+        EVALUATION,
+        REPORT,
+        LEADERBOARD,
+    )
+}
+"""All of them by name."""

@@ -1,0 +1,1 @@
+"""Sentencepiece tokenizers and Megatron token shards. Torch-free."""

@@ -1,0 +1,322 @@
+r"""Token shards: a split's documents as `BOS t1..tn EOS` in one Megatron `.bin`/`.idx` pair, and where they came from.
+
+Source: Megatron-LM's `IndexedDataset`. `<split>.bin` holds the ids alone, little-endian. `<split>.idx` holds, packed:
+
+    magic "MMIDIDX\0\0" | uint64 version = 1 | uint8 dtype code | uint64 sequences n | uint64 n + 1
+    int32[n] tokens of each sequence | int64[n] its byte offset in the .bin | int64[n + 1] document index 0..n
+
+One sequence is one document. `<split>.documents.parquet` has a row for each, in the same order, so that a token leads
+back to its document and to the raw file's record.
+"""
+
+import dataclasses
+import itertools
+import struct
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lm_pipeline.errors import CorruptArtifactError, MissingArtifactError
+from lm_pipeline.tokenization.tokenizer import BOS, EOS, UNK, Tokenizer, token_dtype
+
+if TYPE_CHECKING:
+    import polars as pl  # imported where used: it changes how a training child handles SIGINT
+
+SPLITS = ("train", "validation", "test")
+
+_MAGIC = b"MMIDIDX\0\0"
+_HEADER = struct.Struct("<9sQBQQ")
+_DTYPE_CODES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
+
+_LOCATORS = ("document_id", "corpus", "file", "record", "byte_offset", "byte_length")
+_SCHEMA = pa.schema(
+    [(name, pa.string() if name in ("document_id", "corpus", "file") else pa.int64()) for name in _LOCATORS]
+    + [(name, pa.int64()) for name in ("token_offset", "num_tokens", "num_bytes")]
+)
+_ROW_GROUP = 65_536
+"""Rows of a Parquet row group, however the frames arrive: the files' bytes depend on the documents alone."""
+
+_BATCH_BYTES = 4 << 20
+"""Text that is tokenized at once."""
+
+_PREVIEW_TOKENS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One split's tokens, memory-mapped.
+
+    Attributes:
+        folder: where the files are.
+        split: its name.
+        tokens: uint16 or int32 [num_tokens], read-only: the documents end to end.
+        offsets: int64 [num_documents + 1], token offset of each document's BOS, and the end.
+    """
+
+    folder: Path
+    split: str
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def open(cls, folder: Path, split: str, vocab_size: int | None = None) -> "Shard":
+        """Map a split that `write_shards` wrote, and check index, sizes and (given `vocab_size`) the type of its ids.
+
+        Raises:
+            MissingArtifactError: a file of the split is absent.
+            CorruptArtifactError: index, tokens and documents do not fit together, or the ids have the wrong type.
+        """
+        folder = Path(folder)
+        index, data, documents = (folder / f"{split}{end}" for end in (".idx", ".bin", ".documents.parquet"))
+        for path in (index, data, documents):
+            if not path.is_file():
+                raise MissingArtifactError(f"There is no {path}. Materialize token_shards; its splits are {SPLITS}.")
+        dtype, offsets = _read_index(index, vocab_size)
+        _expect(data.stat().st_size, int(offsets[-1]) * dtype.itemsize, f"{data}: bytes")
+        _expect(pq.ParquetFile(documents).metadata.num_rows, len(offsets) - 1, f"{documents}: rows")
+        tokens = np.memmap(data, dtype, "r") if offsets[-1] else np.empty(0, dtype)
+        for document in (0, len(offsets) - 2) if len(offsets) > 1 else ():
+            first, last = tokens[offsets[document]], tokens[offsets[document + 1] - 1]
+            _expect((int(first), int(last)), (BOS, EOS), f"{data}: first and last token of document {document}")
+        return cls(folder, split, tokens, offsets)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents in the split."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in the split, BOS and EOS included."""
+        return int(self.offsets[-1])
+
+    def document(self, row: int) -> np.ndarray:
+        """Ids of one document, `BOS t1..tn EOS`, as a view on the file."""
+        return self.tokens[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def documents(self) -> "pl.DataFrame":
+        """Where each document came from, a row each, read anew: the columns of `<split>.documents.parquet`."""
+        import polars as pl
+
+        return pl.read_parquet(self.folder / f"{self.split}.documents.parquet")
+
+    def row_of(self, token_offset: int) -> int:
+        """Row of the document that holds a token.
+
+        Raises:
+            IndexError: the offset lies outside the split.
+        """
+        if not 0 <= token_offset < self.num_tokens:
+            raise IndexError(f"token offset {token_offset} is not in {self.split}: expected 0 to {self.num_tokens - 1}")
+        return int(np.searchsorted(self.offsets, token_offset, "right")) - 1
+
+    def document_of(self, token_offset: int) -> dict[str, Any]:
+        """The document that holds a token: its row of `documents`, plus `row` and `position` (0 is its BOS)."""
+        import polars as pl
+
+        row = self.row_of(token_offset)
+        frame = pl.scan_parquet(self.folder / f"{self.split}.documents.parquet").slice(row, 1).collect()
+        return {**frame.row(0, named=True), "row": row, "position": token_offset - int(self.offsets[row])}
+
+
+def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
+    """Tokenize documents into the folder `out`: the three files of each split, even of an empty one.
+
+    Every document is decoded again and compared with its text. Memory is bounded by the frames that come, plus some
+    bytes a document.
+
+    Args:
+        documents: frames in canonical order with the columns document_id, corpus, file, record, byte_offset,
+            byte_length, text and split. A null split means that the document is excluded: it is counted, not written.
+        tokenizer: gives the ids.
+        out: an empty folder.
+
+    Returns:
+        Summary: `splits` and `per_corpus` (corpus, then split) with documents, tokens (BOS and EOS included) and bytes;
+        `excluded`; `round_trip_failures` (must be 0); `bytes_per_token` and `byte_fallback_fraction` over the tokens of
+        the text (BOS and EOS left out); `num_used_pieces`; `top_pieces`; `preview` (pieces of the first 200 training
+        tokens); `dtype`; `vocab_size`.
+    """
+    writers = {split: _SplitWriter(out, split, tokenizer) for split in SPLITS}
+    excluded = failures = 0
+    try:
+        for batch in _batches(documents):
+            texts = batch["text"].to_list()
+            ids = tokenizer.encode_batch(texts)
+            failures += sum(tokenizer.decode_bytes(i) != text.encode() for i, text in zip(ids, texts, strict=True))
+            splits = batch["split"].to_list()
+            excluded += splits.count(None)
+            for split, writer in writers.items():
+                rows = [row for row, name in enumerate(splits) if name == split]
+                writer.write(batch[rows], [ids[row] for row in rows])
+            unknown = set(splits) - {*SPLITS, None}
+            assert not unknown, f"splits must be {SPLITS} or null, not {unknown}"
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return {
+        "splits": {split: writer.total.as_dict() for split, writer in writers.items()},
+        "per_corpus": _per_corpus(writers),
+        "excluded": excluded,
+        "round_trip_failures": failures,
+        **_statistics(writers, tokenizer),
+        "preview": _preview(out, tokenizer),
+        "dtype": tokenizer.dtype.name,
+        "vocab_size": tokenizer.vocab_size,
+    }
+
+
+@dataclasses.dataclass
+class _Total:
+    documents: int = 0
+    tokens: int = 0
+    bytes: int = 0
+
+    def add(self, documents: int, tokens: int, num_bytes: int) -> None:
+        self.documents += documents
+        self.tokens += tokens
+        self.bytes += num_bytes
+
+    def as_dict(self) -> dict[str, int]:
+        return dataclasses.asdict(self)
+
+
+class _SplitWriter:
+    """Streams one split to disk; the index is written when it closes."""
+
+    def __init__(self, out: Path, split: str, tokenizer: Tokenizer) -> None:
+        self.index = out / f"{split}.idx"
+        self.dtype = tokenizer.dtype.newbyteorder("<")
+        self.data = (out / f"{split}.bin").open("wb")
+        self.documents = pq.ParquetWriter(out / f"{split}.documents.parquet", _SCHEMA, compression="zstd")
+        self.pending: list[pa.Table] = []
+        self.lengths = array("i")
+        self.total = _Total()
+        self.corpora: dict[str, _Total] = {}
+        self.piece_counts = np.zeros(tokenizer.vocab_size, np.int64)
+
+    def write(self, frame: "pl.DataFrame", ids: list[np.ndarray]) -> None:
+        """Append documents; `ids` are those of each text, without BOS and EOS."""
+        if not ids:
+            return
+        sizes = np.array([len(i) + 2 for i in ids], np.int64)
+        ends = np.cumsum(sizes)
+        flat = np.empty(ends[-1], self.dtype)
+        for end, size, i in zip(ends, sizes, ids, strict=True):
+            flat[end - size] = BOS
+            flat[end - size + 1 : end - 1] = i
+            flat[end - 1] = EOS
+        flat.tofile(self.data)
+        num_bytes = frame["text"].str.len_bytes().cast(int).to_numpy()
+        columns = {name: frame[name].to_arrow() for name in _LOCATORS}
+        columns |= {"token_offset": self.total.tokens + ends - sizes, "num_tokens": sizes, "num_bytes": num_bytes}
+        self.pending.append(pa.table({name: pa.array(values) for name, values in columns.items()}).cast(_SCHEMA))
+        if sum(map(len, self.pending)) >= _ROW_GROUP:
+            self._flush(complete_groups_only=True)
+        self.lengths.extend(sizes.tolist())
+        self.piece_counts += np.bincount(flat, minlength=len(self.piece_counts))
+        self.total.add(len(ids), int(sizes.sum()), int(num_bytes.sum()))
+        names = frame["corpus"].to_numpy()
+        for corpus in frame["corpus"].unique(maintain_order=True):
+            mine = names == corpus
+            total = self.corpora.setdefault(corpus, _Total())
+            total.add(int(mine.sum()), int(sizes[mine].sum()), int(num_bytes[mine].sum()))
+
+    def close(self) -> None:
+        """Write what is pending, then the index."""
+        self._flush(complete_groups_only=False)
+        self.documents.close()
+        self.data.close()
+        lengths = np.frombuffer(self.lengths, np.int32) if self.lengths else np.empty(0, np.int32)
+        pointers = (np.cumsum(lengths, dtype=np.int64) - lengths) * self.dtype.itemsize
+        code = next(code for code, dtype in _DTYPE_CODES.items() if dtype == self.dtype)
+        with self.index.open("wb") as file:
+            file.write(_HEADER.pack(_MAGIC, 1, code, len(lengths), len(lengths) + 1))
+            file.write(lengths.astype("<i4").tobytes())
+            file.write(pointers.astype("<i8").tobytes())
+            file.write(np.arange(len(lengths) + 1, dtype="<i8").tobytes())
+
+    def _flush(self, complete_groups_only: bool) -> None:
+        if not self.pending:
+            return
+        table = pa.concat_tables(self.pending).combine_chunks()  # or page borders would follow the frames
+        num_rows = len(table) // _ROW_GROUP * _ROW_GROUP if complete_groups_only else len(table)
+        self.documents.write_table(table.slice(0, num_rows), row_group_size=_ROW_GROUP)
+        self.pending = [table.slice(num_rows)] if num_rows < len(table) else []
+
+
+def _batches(frames: Iterator["pl.DataFrame"]) -> Iterator["pl.DataFrame"]:
+    """Slices of about `_BATCH_BYTES` of text."""
+    for frame in frames:
+        filled = frame["text"].str.len_bytes().cast(int).cum_sum().to_numpy() // _BATCH_BYTES
+        starts = [0, *(np.flatnonzero(np.diff(filled)) + 1).tolist(), len(frame)]
+        for start, end in itertools.pairwise(starts):
+            if end > start:
+                yield frame[start:end]
+
+
+def _per_corpus(writers: dict[str, _SplitWriter]) -> dict[str, dict[str, dict[str, int]]]:
+    names = sorted({name for writer in writers.values() for name in writer.corpora})
+    return {
+        name: {split: writer.corpora.get(name, _Total()).as_dict() for split, writer in writers.items()}
+        for name in names
+    }
+
+
+def _statistics(writers: dict[str, _SplitWriter], tokenizer: Tokenizer) -> dict[str, Any]:
+    counts = np.sum([writer.piece_counts for writer in writers.values()], axis=0)
+    counts[: UNK + 1] = 0
+    num_text_tokens = max(int(counts.sum()), 1)
+    top = np.lexsort((np.arange(len(counts)), -counts))[:20]
+    return {
+        "bytes_per_token": sum(writer.total.bytes for writer in writers.values()) / num_text_tokens,
+        "byte_fallback_fraction": float(counts[tokenizer.is_byte].sum() / num_text_tokens),
+        "num_used_pieces": int((counts > 0).sum()),
+        "top_pieces": [{"id": int(i), "piece": tokenizer.piece(i), "count": int(counts[i])} for i in top if counts[i]],
+    }
+
+
+def _preview(out: Path, tokenizer: Tokenizer) -> list[str]:
+    ids = np.fromfile(out / "train.bin", tokenizer.dtype.newbyteorder("<"), _PREVIEW_TOKENS)
+    return [tokenizer.piece(i) for i in ids]
+
+
+def _read_index(path: Path, vocab_size: int | None) -> tuple[np.dtype, np.ndarray]:
+    """Type of the ids and int64 [n + 1] token offsets, every field checked."""
+    with path.open("rb") as file:
+        content = file.read()
+    if len(content) < _HEADER.size:
+        raise CorruptArtifactError(f"{path} has {len(content)} bytes; a Megatron index has at least {_HEADER.size}.")
+    magic, version, code, count, document_count = _HEADER.unpack_from(content)
+    _expect(magic, _MAGIC, f"{path}: magic")
+    _expect(version, 1, f"{path}: version")
+    if code not in _DTYPE_CODES:
+        raise CorruptArtifactError(f"{path}: dtype code is {code}; expected 8 (uint16) or 4 (int32).")
+    dtype = _DTYPE_CODES[code]
+    if vocab_size is not None:
+        _expect(dtype.name, token_dtype(vocab_size).name, f"{path}: type of ids for a vocabulary of {vocab_size}")
+    _expect(document_count, count + 1, f"{path}: entries of the document index")
+    _expect(len(content), _HEADER.size + 4 * count + 8 * count + 8 * (count + 1), f"{path}: bytes")
+    lengths = np.frombuffer(content, "<i4", count, _HEADER.size)
+    pointers = np.frombuffer(content, "<i8", count, _HEADER.size + 4 * count)
+    index = np.frombuffer(content, "<i8", count + 1, _HEADER.size + 12 * count)
+    offsets = np.zeros(count + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    consistent = bool((lengths >= 2).all() and (pointers == offsets[:-1] * dtype.itemsize).all())
+    _expect(consistent, True, f"{path}: sequences of at least 2 tokens, end to end")
+    _expect(bool((index == np.arange(count + 1)).all()), True, f"{path}: one sequence per document")
+    return dtype, offsets
+
+
+def _expect(given: Any, expected: Any, what: str) -> None:
+    if given != expected:
+        raise CorruptArtifactError(
+            f"{what}: given {given!r}, expected {expected!r}. The shard is damaged or belongs to another tokenizer:"
+            " materialize token_shards again."
+        )

@@ -1,0 +1,51 @@
+"""Device, threads and what else decides the bits of a training."""
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+from lm_pipeline.errors import InputError
+from lm_pipeline.specs.experiment import Training
+
+
+def choose_device(training: Training) -> torch.device:
+    """The device to train on.
+
+    Raises:
+        InputError: CUDA was asked for and there is none.
+    """
+    if training.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("training.device is 'cuda', but torch sees no GPU here. Set it to 'auto' or 'cpu'.")
+    wanted = "cuda" if training.device == "auto" and torch.cuda.is_available() else training.device
+    return torch.device("cpu" if wanted == "auto" else wanted)
+
+
+def make_deterministic(training: Training) -> None:
+    """Fix the number of threads and ask torch for deterministic kernels.
+
+    On a GPU an operation that has none only warns: CUDA's are not all deterministic.
+    """
+    torch.set_num_threads(training.num_threads or len(os.sched_getaffinity(0)))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # Filling fresh memory with NaN finds reads of uninitialised memory; it costs time and changes no result.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - torch declares no type
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """What must be equal for two runs to give equal bits."""
+    return {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What changed since a checkpoint was written, in words; empty where a resume is bitwise exact."""
+    return [f"{name}: {before.get(name)} then, {value} now" for name, value in now.items() if before.get(name) != value]

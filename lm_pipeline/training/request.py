@@ -1,0 +1,247 @@
+"""A training as a process runs it: `python -m lm_pipeline train request.json`."""
+
+import json
+import math
+import os
+import resource
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lm_pipeline.artifacts import digest_file
+from lm_pipeline.errors import InputError
+from lm_pipeline.models.language_model import NeuralSpec, count_parameters
+from lm_pipeline.models.ngram import NgramModel
+from lm_pipeline.models.storage import CONFIG, save_model
+from lm_pipeline.specs import experiment as specs
+from lm_pipeline.tokenization.shards import Shard
+from lm_pipeline.tokenization.tokenizer import BOS
+from lm_pipeline.training.interruption import EXIT_CODE
+from lm_pipeline.training.loop import CURVE, Job, train
+from lm_pipeline.training.plan import TokenStream
+from lm_pipeline.training.progress import Reporter
+from lm_pipeline.training.session import Session
+
+STATUS = "status.json"
+"""In `work_dir`: how the last process ended. `{"status": "running" | "interrupted" | "finished", "step", "time"}`."""
+
+
+class TrainingRequest(BaseModel):
+    """What is trained, and where the results go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: str
+    """Name of the experiment, for messages."""
+    model: specs.Model
+    """The model."""
+    training: specs.Training
+    """The loop's settings; defaults for an n-gram model, which is counted."""
+    shards_dir: Path
+    """Folder of the token shards."""
+    tokenizer: Path
+    """tokenizer.model."""
+    vocab_size: int
+    """Pieces."""
+    work_dir: Path
+    """Checkpoints; the same request goes on from what is there."""
+    output_dir: Path
+    """Empty folder for the results."""
+    spool: Path | None = None
+    """Tracking spool; null logs no metrics."""
+    key: str
+    """Names the job: a `work_dir` with the state of another is refused."""
+
+
+def train_from_request(path: Path) -> int:
+    """Train as the request says, from wherever an earlier process stopped.
+
+    Writes into its `output_dir`:
+        model.safetensors: the weights; equal requests in equal environments give equal bytes.
+        config.json: family, model, vocab_size, context_length, tokenizer_sha256, num_parameters, step.
+        curve.jsonl: the learning curve, a point a line.
+        training.json: what it cost and how it went.
+
+    Args:
+        path: the request, JSON as `TrainingRequest` describes it.
+
+    Returns:
+        The process's exit code: 0, or 130 when it was interrupted; then nothing is in `output_dir` and the same
+        request goes on from there.
+
+    Raises:
+        InputError: the request is malformed or there is nothing to train on.
+        DivergedError: losses stayed infinite or not a number.
+    """
+    request = read_request(path)
+    request.work_dir.mkdir(parents=True, exist_ok=True)
+    if isinstance(request.model, specs.NgramModel):
+        return _count(request, request.model)
+    return _train(request, request.model)
+
+
+def read_request(path: Path) -> TrainingRequest:
+    """Parse a request.
+
+    Raises:
+        InputError: it is no request.
+    """
+    try:
+        return TrainingRequest.model_validate_json(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no training request {path}. Give the JSON file that describes the job.") from None
+    except ValidationError as error:
+        raise InputError(f"{path} is no training request: {error}") from error
+
+
+def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
+    shard = Shard.open(request.shards_dir, "train", request.vocab_size)
+    if shard.num_tokens < 2:
+        raise InputError(
+            f"The training split in {request.shards_dir} has {shard.num_tokens} tokens, so there is nothing to learn"
+            " from. Look at the dataset's splits and at the rejected documents of its corpora."
+        )
+    if request.training.context_length > shard.num_tokens:
+        raise InputError(
+            f"training.context_length is {request.training.context_length}, and the whole training split has"
+            f" {shard.num_tokens} tokens: give a context that fits into it."
+        )
+    validation = Shard.open(request.shards_dir, "validation", request.vocab_size)
+
+    def name_documents(rows: Sequence[int]) -> list[str]:
+        return [shard.document_of(int(shard.offsets[row]))["document_id"] for row in rows]
+
+    job = Job(
+        spec=spec,
+        training=request.training,
+        vocab_size=request.vocab_size,
+        train=_stream(shard),
+        validation=_stream(validation) if validation.num_tokens > 1 else None,
+        work_dir=request.work_dir,
+        key=request.key,
+        name_documents=name_documents,
+    )
+    _write_status(request, "running", None)
+    with Reporter(request.training.num_steps, request.spool) as reporter:
+        session, interrupted = train(job, reporter)
+        step = session.counters.step
+        _write_status(request, "interrupted" if interrupted else "finished", step)
+        if interrupted:
+            reporter.info(f"interrupted and saved at step {step}; the same request goes on from there")
+            return EXIT_CODE
+    _write_outputs(request, session)
+    return 0
+
+
+def _stream(shard: Shard) -> TokenStream:
+    return TokenStream(shard.tokens, shard.offsets, BOS)
+
+
+def _write_outputs(request: TrainingRequest, session: Session) -> None:
+    counters, model = session.counters, session.model
+    best = request.training.keep == "best" and session.best_weights is not None
+    weights = session.best_weights if best and session.best_weights is not None else session.weights()
+    num_parameters = count_parameters(model)
+    config = _config(request, num_parameters, counters.best_step if best else counters.step)
+    save_model(weights, config, request.output_dir)
+    shutil.copyfile(request.work_dir / CURVE, request.output_dir / CURVE)
+    _write_json(
+        request.output_dir / "training.json",
+        {
+            "num_parameters": num_parameters,
+            "num_steps": counters.step,
+            "num_tokens": counters.num_tokens,
+            "wall_seconds": counters.elapsed_seconds,
+            "tokens_per_second": counters.num_tokens / max(counters.train_seconds, 1e-9),
+            "peak_memory_bytes": _peak_memory(),
+            "final_train_loss": counters.train_loss,
+            "best_validation_loss": counters.best_loss,
+            "best_step": counters.best_step,
+            "uniform_loss": math.log(request.vocab_size),
+            "resumed_from": counters.resumed_from,
+            "choices": session.choices,
+            "determinism": session.environment,
+            "threads": session.environment["threads"],
+            "device": session.environment["device"],
+            "flops_per_token": model.flops_per_token(),
+            "skipped_steps": counters.skipped_steps,
+            "rollbacks": counters.rollbacks,
+        },
+    )
+
+
+def _count(request: TrainingRequest, spec: specs.NgramModel) -> int:
+    """The n-gram model: one pass over the training tokens, and the same output files."""
+    begin = time.perf_counter()
+    shard = Shard.open(request.shards_dir, "train", request.vocab_size)
+    model = NgramModel.train(shard, spec.order, request.vocab_size)
+    counted = time.perf_counter() - begin
+    validation = Shard.open(request.shards_dir, "validation", request.vocab_size)
+    losses = model.document_log_probs(validation.document(row) for row in range(validation.num_documents))
+    validation_loss = -float(np.concatenate(losses).mean()) if losses else None
+    with Reporter(1, request.spool) as reporter:
+        if validation_loss is not None:
+            reporter.point(1, {"validation_loss": validation_loss})
+    model.save(request.output_dir)
+    config = _config(request, model.num_parameters, 1) | {"context_length": spec.order}
+    _write_json(request.output_dir / CONFIG, config)
+    point = {"step": 1, "validation_loss": validation_loss}
+    (request.output_dir / CURVE).write_text(json.dumps(point) + "\n" if losses else "", "utf-8")
+    _write_json(
+        request.output_dir / "training.json",
+        {
+            "num_parameters": model.num_parameters,
+            "num_ngrams": model.num_ngrams,
+            "num_steps": 1,
+            "num_tokens": shard.num_tokens - shard.num_documents,
+            "wall_seconds": time.perf_counter() - begin,
+            "tokens_per_second": shard.num_tokens / max(counted, 1e-9),
+            "peak_memory_bytes": _peak_memory(),
+            "final_train_loss": None,
+            "best_validation_loss": validation_loss,
+            "best_step": 1,
+            "uniform_loss": math.log(request.vocab_size),
+            "resumed_from": [],
+            "choices": {},
+            "determinism": {"numpy": np.__version__},
+            "threads": 1,
+            "device": "cpu",
+            "flops_per_token": 0,
+            "skipped_steps": [],
+            "rollbacks": 0,
+        },
+    )
+    _write_status(request, "finished", 1)
+    return 0
+
+
+def _config(request: TrainingRequest, num_parameters: int, step: int | None) -> dict[str, Any]:
+    return {
+        "family": request.model.family,
+        "model": request.model.model_dump(mode="json"),
+        "vocab_size": request.vocab_size,
+        "context_length": request.training.context_length,
+        "tokenizer_sha256": digest_file(request.tokenizer),
+        "num_parameters": num_parameters,
+        "step": step,
+    }
+
+
+def _peak_memory() -> int:
+    """Largest resident size of this process, in bytes (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _write_status(request: TrainingRequest, status: str, step: int | None) -> None:
+    temporary = request.work_dir / f"{STATUS}.{os.getpid()}.tmp"
+    _write_json(temporary, {"status": status, "step": step, "time": time.time()})
+    temporary.replace(request.work_dir / STATUS)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")

@@ -1,0 +1,69 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lm_pipeline.corpus.readers import parquet
+from lm_pipeline.corpus.readers.records import Record
+
+
+def as_bytes(table: pa.Table, **options) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue().to_pybytes()
+
+
+def test_rows_are_read_in_order_over_batches(reading, monkeypatch):
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 3)
+    texts = [f"第{n}行 row {n}" for n in range(10)]
+    table = pa.table({"text": texts, "label": list(range(10)), "other": [None] * 10})
+    records = reading("a.parquet", as_bytes(table, row_group_size=4), label="label")
+    assert records == [Record(n, text, label=str(n)) for n, text in enumerate(texts)]
+
+
+def test_a_dictionary_column_is_text(reading):
+    column = pa.array(["法律", "law", "法律"]).dictionary_encode()
+    records = reading("a.parquet", as_bytes(pa.table({"text": column})))
+    assert [record.text for record in records] == ["法律", "law", "法律"]
+
+
+def test_a_missing_column_quarantines_the_file_and_names_those_there_are(reading):
+    (bad,) = reading("a.parquet", as_bytes(pa.table({"body": ["x"], "标题": ["y"]})))
+    assert (bad.reason, bad.record) == ("missing_field", None)
+    assert "body, 标题" in bad.detail
+
+
+def test_a_bad_row_costs_itself(reading):
+    invalid = pa.Array.from_buffers(
+        pa.string(), 4, pa.array([b"ok", b"\xff\xfe", b"a\0b", b"x" * 2000], pa.binary()).buffers()
+    )
+    records = reading("a.parquet", as_bytes(pa.table({"text": invalid})), max_line_bytes=1024)
+    assert [getattr(record, "reason", "read") for record in records] == [
+        "read",
+        "invalid_utf8",
+        "nul_character",
+        "too_long",
+    ]
+
+
+@pytest.mark.parametrize("column", [[None, "x"], [1, 2]])
+def test_a_null_or_a_number_is_no_text(reading, column):
+    records = reading("a.parquet", as_bytes(pa.table({"text": column})))
+    assert records[0].reason == "wrong_type"
+
+
+@pytest.mark.parametrize("data", [b"PAR1 and nothing of the kind", b"", b"PAR1"])
+def test_a_corrupt_file_is_one_quarantined_record(reading, data):
+    (bad,) = reading("a.parquet", data)
+    assert (bad.reason, bad.record) == ("unreadable", None)
+
+
+def test_a_damaged_page_costs_the_rest_of_the_file(reading, monkeypatch):
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 10)
+    table = pa.table({"text": [f"row {n} 行" * 20 for n in range(40)]})
+    data = bytearray(as_bytes(table, row_group_size=10, compression="zstd", use_dictionary=False))
+    page = pq.read_metadata(pa.BufferReader(bytes(data))).row_group(2).column(0).data_page_offset
+    data[page : page + 100] = b"\xaa" * 100
+    records = reading("a.parquet", bytes(data))
+    assert records[-1].reason == "unreadable"
+    assert [record.record for record in records] == list(range(len(records)))
+    assert len(records) == 21

@@ -1,0 +1,98 @@
+import gzip
+
+import pytest
+
+from lm_pipeline.corpus.readers.records import Quarantined, Record
+from lm_pipeline.specs.corpus import TextFormat
+
+BILINGUAL = "The quick brown fox.\n第一段的第二行。\n\n　　\n第二段，到此为止。\r\n\r\nEnd".encode()
+
+
+def test_a_file_is_one_document_with_its_line_ends(reading):
+    assert reading("a.txt", BILINGUAL) == [Record(0, BILINGUAL.decode(), byte_offset=0, byte_length=len(BILINGUAL))]
+
+
+def test_paragraphs_stand_between_blank_lines_and_an_ideographic_space_is_blank(reading):
+    records = reading("a.md", BILINGUAL, TextFormat(unit="paragraph"))
+    assert [record.text for record in records] == [
+        "The quick brown fox.\n第一段的第二行。",
+        "第二段，到此为止。",
+        "End",
+    ]
+    assert [record.record for record in records] == [0, 1, 2]
+
+
+def test_lines_keep_their_number_in_the_file(reading):
+    records = reading("a.txt", BILINGUAL, TextFormat(unit="line"))
+    assert [(record.record, record.text) for record in records] == [
+        (0, "The quick brown fox."),
+        (1, "第一段的第二行。"),
+        (4, "第二段，到此为止。"),
+        (6, "End"),
+    ]
+
+
+@pytest.mark.parametrize("unit", ["file", "paragraph", "line"])
+def test_a_locator_finds_the_text_in_the_raw_bytes(reading, unit):
+    data = b"\xef\xbb\xbf" + BILINGUAL
+    for record in reading("a.txt", data, TextFormat(unit=unit)):
+        raw = data[record.byte_offset : record.byte_offset + record.byte_length]
+        assert raw.decode() == record.text
+        assert not record.text.startswith("\ufeff")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_utf16_mark_is_honoured_and_leaves_no_byte_locator(reading, encoding):
+    records = reading("a.txt", "\ufeff中文 text\nsecond\n".encode(encoding), TextFormat(unit="line"))
+    assert [record.text for record in records] == ["中文 text", "second"]
+    assert all(record.byte_offset is None for record in records)
+
+
+def test_cut_utf16_is_quarantined_after_the_lines_before_it(reading):
+    records = reading("a.txt", "\ufeff中文\nsecond".encode("utf-16-le")[:-1], TextFormat(unit="line"))
+    assert records[0].text == "中文"
+    assert records[1].reason == "invalid_utf16"
+
+
+@pytest.mark.parametrize(("unit", "good"), [("line", ["ok", "好", "end"]), ("paragraph", ["ok", "end"]), ("file", [])])
+def test_a_wrong_byte_costs_exactly_its_record(reading, unit, good):
+    records = reading("a.txt", b"ok\n\nab\xffcd\n\xe5\xa5\xbd\n\nend", TextFormat(unit=unit))
+    bad = [record for record in records if isinstance(record, Quarantined)]
+    assert [record.text for record in records if isinstance(record, Record)] == good
+    assert [(b.reason, b.byte_offset) for b in bad] == [("invalid_utf8", 6)]
+    assert "0xff" in bad[0].detail
+    assert "\\xff" in bad[0].excerpt
+
+
+def test_gbk_text_is_reported_as_no_utf8(reading):
+    (bad,) = reading("旧编码.txt", "中文文本".encode("gbk"))
+    assert (bad.reason, bad.byte_offset, bad.record) == ("invalid_utf8", 0, 0)
+
+
+def test_a_nul_costs_its_line(reading):
+    records = reading("a.txt", "好的\nx\0y\nthe end of a text that is long enough\n".encode(), TextFormat(unit="line"))
+    assert [getattr(record, "reason", None) for record in records] == [None, "nul_character", None]
+    assert records[1].byte_offset == 8
+
+
+@pytest.mark.parametrize("unit", ["file", "paragraph"])
+def test_a_document_of_many_short_lines_over_the_limit_is_too_long(reading, unit):
+    data = "一行。\n".encode() * 500 + b"\nlast\n"
+    records = reading("a.txt", data, TextFormat(unit=unit), max_line_bytes=1024)
+    assert records[0].reason == "too_long"
+    assert str(len(data) if unit == "file" else 5000) in records[0].detail
+    assert [record.text for record in records[1:]] == ([] if unit == "file" else ["last"])
+
+
+@pytest.mark.parametrize("unit", ["file", "paragraph", "line"])
+def test_a_truncated_gzip_costs_the_record_that_is_cut(reading, unit):
+    data = gzip.compress(b"one\n\ntwo\n\n") + gzip.compress("第三段".encode())[:-4]
+    records = reading("a.txt.gz", data, TextFormat(unit=unit))
+    assert records[-1].reason == "truncated_gzip"
+    assert [record.text for record in records[:-1]] == ([] if unit == "file" else ["one", "two"])
+
+
+def test_an_empty_file_is_an_empty_document_and_no_lines(reading):
+    assert reading("a.txt", b"") == [Record(0, "", byte_offset=0, byte_length=0)]
+    assert reading("a.txt", b"", TextFormat(unit="line")) == []
+    assert reading("a.txt", b"\n\n", TextFormat(unit="paragraph")) == []

@@ -1,0 +1,126 @@
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lm_pipeline.corpus.decontamination import find_contamination
+from lm_pipeline.corpus.words import count
+from lm_pipeline.specs.dataset import Decontamination
+
+SPEC = Decontamination()
+
+
+def search(
+    evaluation: list[str], training: list[str], spec: Decontamination = SPEC
+) -> tuple[list[dict], dict[str, Any]]:
+    texts = [*evaluation, *training]
+    ids = [f"e{row}" for row in range(len(evaluation))] + [f"t{row}" for row in range(len(training))]
+    frame = pl.DataFrame({"document_id": ids, "text": texts}, schema={"document_id": pl.String, "text": pl.String})
+    held_out = np.arange(len(texts)) < len(evaluation)
+    hits, contaminated, counts = find_contamination(frame.lazy(), held_out, ~held_out, spec)
+    assert set(hits["document_id"]) == {identifier for identifier, hit in zip(ids, contaminated, strict=True) if hit}
+    assert (hits["overlap"] >= spec.min_overlap).all()
+    return hits.to_dicts(), counts
+
+
+def sentence(generator: np.random.Generator, num: int, language: str) -> str:
+    numbers = generator.integers(0, 3000, num)
+    if language == "zh":
+        return "".join(chr(0x4E00 + number) for number in numbers) + "。"
+    return " ".join(f"w{number}" for number in numbers) + "."
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("form", ["paragraph", "line", "alone"])
+def test_every_planted_item_is_found_and_named_and_clean_text_is_not(language: str, form: str) -> None:
+    generator = np.random.default_rng(1)
+    evaluation = [sentence(generator, int(num), language) for num in generator.integers(3, 120, 300)]
+    joint = {"paragraph": "\n\n", "line": "\n", "alone": ""}[form]
+    training = []
+    for item in evaluation:
+        around = [sentence(generator, 40, language) for _ in range(4)] if joint else []
+        training.append(joint.join([*around[:2], item.upper() if len(training) % 2 else item, *around[2:]]))
+    clean = ["\n".join(sentence(generator, 40, language) for _ in range(3)) for _ in range(300)]
+    hits, counts = search(evaluation, [*training, *clean])
+    assert {hit["document_id"] for hit in hits} == {f"t{row}" for row in range(300)}
+    assert all(hit["evaluation_document_id"][1:] == hit["document_id"][1:] for hit in hits)
+    short = count(evaluation) < 2 * SPEC.ngram
+    assert counts["short_items"] == short.sum()
+    assert counts["unsearchable_items"] == 0
+
+
+def test_a_paragraph_is_hit_at_half_of_its_ngrams() -> None:
+    words = [f"w{number}" for number in range(100)]
+    evaluation = " ".join(words)
+
+    def overlap(num_shared: int) -> list[float]:
+        paragraph = " ".join(words[:num_shared] + [f"x{number}" for number in range(62 - num_shared)])
+        return [hit["overlap"] for hit in search([evaluation], [paragraph])[0]]
+
+    # 62 words have 50 n-grams of 13 words; 37 shared words have 25.
+    assert overlap(37) == [0.5]
+    assert overlap(36) == []
+    assert overlap(62) == [1.0]
+
+
+def test_short_items_must_cover_half_of_a_paragraphs_words() -> None:
+    item = "What is the capital of France?"
+    hits, _ = search(
+        [item], [f"Question: {item} Paris", f"{item} " + "other words " * 10, "what IS the\ncapital of france"]
+    )
+    assert [(hit["document_id"], hit["ngram"]) for hit in hits] == [
+        ("t0", "What is the capital of France"),
+        ("t2", "what IS the capital of france"),
+    ]
+    assert hits[0]["overlap"] == pytest.approx(6 / 8)
+    together, _ = search([item, "It is Paris."], [f"{item} It is Paris. One two three four"])
+    assert together[0]["overlap"] == pytest.approx(9 / 13)
+
+
+def test_ngrams_without_a_letter_do_not_count() -> None:
+    numbers = " ".join(str(number) for number in range(40))
+    hits, counts = search([numbers, "1 2 3 4", "ab"], [numbers, "1 2 3 4", "ab"])
+    assert hits == []
+    assert counts == {"ngrams": 0, "short_items": 0, "unsearchable_items": 3}
+    text = " ".join(f"w{number}" for number in range(30))
+    hits, _ = search([text], [f"{numbers} {text}"])
+    # The 12 + 18 n-grams with a letter that begin before and in the text; 18 of them stand in it.
+    assert [hit["overlap"] for hit in hits] == pytest.approx([18 / 30])
+
+
+def test_the_first_evaluation_document_is_named_with_the_words_as_they_are_written() -> None:
+    text = "The quick brown fox jumps over the lazy dog while thirteen grey cats look on, amused. " * 2
+    (hit,), _ = search([f"Intro. {text}", text], [f"Something.\n\n{text.replace(' over', chr(10) + 'over')}"])
+    assert hit["evaluation_document_id"] == "e0"
+    assert hit["ngram"] == "The quick brown fox jumps over the lazy dog while thirteen grey cats"
+
+
+def test_a_hash_collision_is_no_hit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lm_pipeline.corpus import decontamination
+
+    def collide(words: np.ndarray, ngram: int) -> np.ndarray:
+        return np.full(max(0, len(words) - ngram + 1), 7, np.uint64)
+
+    monkeypatch.setattr(decontamination, "ngram_hashes", collide)
+    monkeypatch.setattr(decontamination, "_match_items", decontamination._match_items.py_func)
+    left, right = (" ".join(f"{prefix}{number}" for number in range(40)) for prefix in "ab")
+    assert search([left], [right])[0] == []
+    assert len(search([left], [left])[0]) == 1
+
+
+def test_nothing_to_search_for_or_in_is_no_error() -> None:
+    assert search([], ["some text of a few words"])[0] == []
+    assert search(["some text of a few words"], [])[0] == []
+    assert search(["words enough for one item"], ["", "\n\n", "...", "one"])[0] == []
+
+
+def test_batches_do_not_change_what_is_found() -> None:
+    generator = np.random.default_rng(2)
+    evaluation = [sentence(generator, 30, "en") for _ in range(30)]
+    training = [sentence(generator, 20, "zh") for _ in range(9000)]
+    for row in range(30):
+        training[row * 300 + 7] = evaluation[row]
+    hits, _ = search(evaluation, training)
+    expected = [(f"t{row * 300 + 7}", f"e{row}") for row in range(30)]
+    assert [(hit["document_id"], hit["evaluation_document_id"]) for hit in hits] == expected

@@ -1,0 +1,112 @@
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from lm_pipeline.corpus import path_source
+from lm_pipeline.corpus.raw_files import raw_files
+from lm_pipeline.errors import InputError
+from lm_pipeline.home import Home
+from lm_pipeline.specs.corpus import PathSource
+
+FILES = [
+    "english.txt",
+    "中文.txt",
+    "deep/er/notes.md",
+    "deep/rows.jsonl",
+    ".hidden.txt",
+    ".git/config.txt",
+    "draft.txt~",
+    "~$open.txt",
+    "half.txt.part",
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    for name in FILES:
+        path = tmp_path / "texts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return Home(tmp_path / "data")
+
+
+def names(home: Home, path: str, **options) -> list[str]:
+    return [name for name, _, _ in path_source.identify(PathSource(path=path, **options), home)["files"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "expected"),
+    [
+        ("texts", {}, ["deep/er/notes.md", "deep/rows.jsonl", "english.txt", "中文.txt"]),
+        ("texts/english.txt", {}, ["english.txt"]),
+        ("texts/*.txt", {}, ["english.txt", "中文.txt"]),
+        ("texts/**/*.md", {}, ["deep/er/notes.md"]),
+        ("texts/**", {}, ["deep/er/notes.md", "deep/rows.jsonl", "english.txt", "中文.txt"]),
+        ("texts/../texts/deep", {}, ["er/notes.md", "rows.jsonl"]),
+        ("texts", {"include": ("*.txt", "*.md")}, ["deep/er/notes.md", "english.txt", "中文.txt"]),
+        ("texts", {"exclude": ("deep/*", "中*")}, ["english.txt"]),
+    ],
+)
+def test_files_folders_and_globs_give_sorted_names_without_hidden_and_temporary_files(home, path, options, expected):
+    assert names(home, path, **options) == expected
+    assert names(home, str(home.root.parent / path), **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("nowhere", {}, "There is no"),
+        ("texts/*.pdf", {}, "No file matches"),
+        ("texts", {"include": ("*.pdf",)}, r"No file matches.*\*\.pdf"),
+        ("empty", {}, "No file matches"),
+    ],
+)
+def test_nothing_to_read_is_an_error_that_names_the_place(home, path, options, message):
+    (home.root.parent / "empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        names(home, path, **options)
+
+
+def test_fetch_lists_the_files_where_they_are(home, tmp_path: Path):
+    source = PathSource(path="texts")
+    out = tmp_path / "out"
+    out.mkdir()
+    identity = path_source.identify(source, home)
+    summary = path_source.fetch(source, identity, home, out)
+    assert summary["num_files"] == 4
+    assert [path.name for path in out.iterdir()] == ["files.parquet"]
+    for file in raw_files(out / "files.parquet"):
+        assert file.location.read_text() == file.path
+        assert file.sha256 == hashlib.sha256(file.path.encode()).hexdigest()
+
+
+def test_the_fingerprint_changes_with_every_addition_change_and_removal(home):
+    source = PathSource(path="texts")
+    folder = home.root.parent / "texts"
+    seen = [path_source.fingerprint(source, home)]
+    (folder / "new.txt").write_text("新")
+    seen.append(path_source.fingerprint(source, home))
+    (folder / "new.txt").write_text("新的")
+    seen.append(path_source.fingerprint(source, home))
+    (folder / ".swap").write_text("does not count")
+    assert path_source.fingerprint(source, home) == seen[-1]
+    (folder / "english.txt").unlink()
+    seen.append(path_source.fingerprint(source, home))
+    assert all(seen[i] != seen[j] for i in range(4) for j in range(i))
+    assert "error" in path_source.fingerprint(PathSource(path="nowhere"), home)
+
+
+def test_a_loop_of_links_ends_and_a_pipe_is_no_file(home):
+    folder = home.root.parent / "texts"
+    (folder / "loop").symlink_to(folder)
+    (folder / "dead.txt").symlink_to(folder / "nothing")
+    os.mkfifo(folder / "pipe.txt")
+    assert len(names(home, "texts")) == 4
+
+
+def test_a_name_that_is_no_utf8_is_refused(home):
+    Path(os.fsdecode(os.fsencode(home.root.parent / "texts") + b"/\xff.txt")).write_text("x")
+    with pytest.raises(InputError, match="not UTF-8"):
+        names(home, "texts")

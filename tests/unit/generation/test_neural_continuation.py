@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_pipeline.generation.neural_continuation import NeuralContinuation
+from lm_pipeline.generation.windows import sliding_windows
+
+
+def from_scratch(model, tokens):
+    """Log probabilities after all tokens, without any state: the window that predicts the next token, read whole."""
+    window = sliding_windows(len(tokens), model.max_positions or len(tokens))[-1]
+    with torch.inference_mode():
+        hidden, _ = model(torch.tensor([tokens[window.start :]]))
+        return model.logits(hidden[0, -1]).double().log_softmax(-1).numpy()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 303), min_size=1, max_size=30), st.integers(1, 30))
+def test_cached_steps_equal_reading_everything_again_also_beyond_the_context(model, tokens, num_context):
+    num_context = min(num_context, len(tokens))
+    text = NeuralContinuation(model, tokens[:num_context])
+    for position in range(num_context, len(tokens) + 1):
+        log_probs = text.next_log_probs()
+        np.testing.assert_allclose(log_probs, from_scratch(model, tokens[:position]), atol=1e-5)
+        assert np.exp(log_probs).sum() == pytest.approx(1)
+        if position < len(tokens):
+            text.append(tokens[position])
+
+
+def test_each_appended_token_is_read_alone_until_the_window_is_full(model):
+    lengths = []
+    handle = model.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    try:
+        text = NeuralContinuation(model, [1, 2, 3])
+        for token in range(4, 14):
+            text.append(token)
+    finally:
+        handle.remove()
+    # Context of 8: the ninth token makes room by reading again the 4 tokens before it.
+    assert lengths == ([3, 1, 1, 1, 1, 1, 5, 1, 1, 1, 5] if model.max_positions else [3] + [1] * 10)

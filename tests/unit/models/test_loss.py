@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lm_pipeline.models import loss
+from lm_pipeline.models.loss import IGNORE, linear_cross_entropy, token_losses
+
+
+def problem(num_tokens=37, width=8, vocab_size=23, scale=1.0):
+    torch.manual_seed(0)
+    hidden = (scale * torch.randn(num_tokens, width)).requires_grad_()
+    weight = torch.randn(vocab_size, width, requires_grad=True)
+    bias = torch.randn(vocab_size, requires_grad=True)
+    targets = torch.randint(vocab_size, (num_tokens,))
+    targets[::5] = IGNORE
+    return hidden, weight, bias, targets
+
+
+@pytest.mark.parametrize("chunk_logits", [1, 100, 1 << 20])
+def test_value_and_gradients_are_those_of_torch_whatever_the_chunk(chunk_logits, monkeypatch):
+    monkeypatch.setattr(loss, "CHUNK_LOGITS", chunk_logits)
+    hidden, weight, bias, targets = problem()
+    ours = linear_cross_entropy(hidden, weight, bias, targets)
+    theirs = F.cross_entropy(F.linear(hidden, weight, bias), targets, ignore_index=IGNORE, reduction="sum")
+    torch.testing.assert_close(ours, theirs)
+    expected = torch.autograd.grad(theirs * 0.3, (hidden, weight, bias))
+    for gradient, reference in zip(torch.autograd.grad(ours * 0.3, (hidden, weight, bias)), expected, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_huge_logits_neither_overflow_nor_lose_the_loss():
+    hidden, weight, bias, targets = problem(scale=1e4)
+    ours = linear_cross_entropy(hidden, weight, bias, targets)
+    theirs = F.cross_entropy(F.linear(hidden, weight, bias), targets, ignore_index=IGNORE, reduction="sum")
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_nothing_but_ignored_targets_costs_nothing():
+    hidden, weight, bias, targets = problem()
+    total = linear_cross_entropy(hidden, weight, bias, torch.full_like(targets, IGNORE))
+    total.backward()
+    assert total.item() == 0
+    assert hidden.grad is not None
+    assert hidden.grad.abs().sum() == 0
+
+
+def test_a_hidden_state_that_is_not_a_number_makes_the_loss_not_a_number():
+    hidden, weight, bias, targets = problem()
+    hidden.data[1, 0] = float("nan")
+    assert linear_cross_entropy(hidden, weight, bias, targets).isnan()
+
+
+def test_bfloat16_autocast_stays_near_float32_and_gives_float32_gradients():
+    hidden, weight, bias, targets = problem()
+    exact = linear_cross_entropy(hidden, weight, bias, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = linear_cross_entropy(hidden, weight, bias, targets)
+    torch.testing.assert_close(rounded, exact, rtol=2e-2, atol=0)
+    rounded.backward()
+    assert weight.grad is not None
+    assert weight.grad.dtype == torch.float32
+
+
+def test_token_losses_sum_to_the_loss():
+    hidden, weight, bias, targets = problem()
+    each = token_losses(F.linear(hidden, weight, bias), targets)
+    assert (each[targets == IGNORE] == 0).all()
+    torch.testing.assert_close(each.sum(), linear_cross_entropy(hidden, weight, bias, targets))

@@ -1,0 +1,256 @@
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from lm_pipeline.errors import SpecError
+from lm_pipeline.home import definition_folders
+from lm_pipeline.specs import CorpusSpec
+from lm_pipeline.specs.corpus import PathSource
+from lm_pipeline.specs.declarations import load_declarations
+
+CORPUS = "type: assets.Corpus\nattributes:\n  source: {kind: path, path: text}\n"
+DATASET = "type: assets.Dataset\nattributes:\n  corpora: [words]\n"
+EXPERIMENT = """\
+type: assets.Experiment
+attributes:
+  description: A comment may stand anywhere.
+  dataset: mine
+  model:
+    family: transformer
+    width: 32
+    num_heads: 2
+  training:
+    num_steps: 10
+    learning_rate: 1e-4
+"""
+
+
+def declare(folder: Path, name: str, text: str) -> Path:
+    path = folder / name / "defs.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(textwrap.dedent(text), "utf-8")
+    return path
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(SpecError) as caught:
+        load_declarations([folder])
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def refused(folder: Path, text: str, name: str = "it") -> list[str]:
+    """The lines of the error, without the path that each begins with."""
+    path = declare(folder, name, text)
+    lines = refusal(folder).splitlines()
+    assert all(line.startswith(str(path)) for line in lines), lines
+    return [line.removeprefix(str(path)) for line in lines]
+
+
+def test_the_demo_declares_two_languages_and_every_family():
+    found = load_declarations(definition_folders()[:1])
+    assert {"python_docs", "chinese_law"} <= found.corpora.keys()
+    families = {spec.model.family for spec in found.experiments_of("python_docs").values()}
+    assert families == {"ngram", "rnn", "lstm", "gru", "cnn", "transformer"}
+    assert found.files["assets.Corpus", "python_docs"].name == "defs.yaml"
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    declare(tmp_path / "corpora", "words", CORPUS)
+    declare(tmp_path / "datasets", "mine", DATASET)
+    declare(tmp_path / "experiments", "try", EXPERIMENT)
+    found = load_declarations([tmp_path])
+    assert found.corpora == {"words": CorpusSpec(source=PathSource(path="text"))}
+    assert found.datasets["mine"].corpora == ("words",)
+    spec = found.experiments["try"]
+    assert spec.training.learning_rate == 1e-4
+    assert found.experiments_of("mine") == {"try": spec}
+    assert found.experiments_of("other") == {}
+
+
+def test_other_components_of_dagster_are_passed_over(tmp_path):
+    declare(tmp_path, "words", "type: dagster.DefsFolderComponent\nattributes: {x: 1}\n---\n" + CORPUS)
+    assert list(load_declarations([tmp_path]).corpora) == ["words"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "num_steps",
+            "num_step",
+            ":10: attributes.training.num_step: unknown key 'num_step'. Did you mean 'num_steps'?",
+        ),
+        ("num_heads", "heads", ":8: attributes.model.heads: unknown key 'heads'. Did you mean 'num_heads'? Available:"),
+        ("dataset:", "datset:", ":4: attributes.datset: unknown key 'datset'. Did you mean 'dataset'?"),
+        (
+            "transformer",
+            "transfomer",
+            ":5: attributes.model: family: 'transfomer' is unknown. Did you mean 'transformer'?",
+        ),
+        ("family: transformer", "width: 8", ":5: attributes.model: expected the key 'family'. Given: {'width': 8,"),
+        ("num_steps: 10", "num_steps: yes", ":10: attributes.training.num_steps: got the boolean True; YAML reads"),
+        ("1e-4", "off", ":11: attributes.training.learning_rate: got the boolean False; YAML reads"),
+        ("num_steps: 10", "num_steps: many", "integer, unable to parse string as an integer. Given: 'many'."),
+        ("num_steps: 10", "num_steps: 1.5", ":10: attributes.training.num_steps: Input should be a valid integer"),
+        ("num_steps: 10", "num_steps: 0", "Input should be greater than or equal to 1. Given: 0."),
+        ("1e-4", "fast", ":11: attributes.training.learning_rate: Input should be a valid number"),
+        ("1e-4", ".inf", ":11: attributes.training.learning_rate: Input should be a finite number"),
+        ("1e-4", "[1]", ":11: attributes.training.learning_rate: Input should be a valid number"),
+        ("num_heads: 2", "num_heads: 3", ":5: attributes.model: width 32 is not a multiple of num_heads 3"),
+        ("  dataset: mine\n", "", ":2: attributes.dataset: this key is required and missing."),
+        (
+            "dataset: mine",
+            "dataset: [mine]",
+            ":4: attributes.dataset: Input should be a valid string. Given: ['mine'].",
+        ),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_named_by_file_line_and_key(tmp_path, old, new, expected):
+    declare(tmp_path, "mine", DATASET)
+    assert old in EXPERIMENT
+    text = EXPERIMENT.replace(old, new)
+    if new == "width: 8":
+        text = text.replace("    width: 32\n", "")
+    lines = refused(tmp_path, text)
+    assert any(expected in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{kind: path, path: text, pth: 1}", ":3: attributes.source.pth: unknown key 'pth'. Did you mean 'path'?"),
+        (
+            "{kind: url, url: 'http://x', exclude: []}",
+            ":3: attributes.source.exclude: unknown key 'exclude'. Available:",
+        ),
+        ("{kind: path, path: 7}", ":3: attributes.source.path: Input should be a valid string. Given: 7."),
+        (
+            "{kind: path, path: text, include: [a, 2]}",
+            ":3: attributes.source.include.1: Input should be a valid string.",
+        ),
+        ("{kind: wheel, name: a, version: 1.0.0, member: m}", ":3: attributes.source.sha256: this key is required"),
+        (
+            "{kind: ftp, path: text}",
+            ":3: attributes.source: kind: 'ftp' is unknown. Available: path, python, url, wheel",
+        ),
+        ("text", ":3: attributes.source: expected keys and values. Given: 'text'."),
+    ],
+)
+def test_a_mistake_below_a_union_is_named_without_the_unions_tag(tmp_path, source, expected):
+    [line] = refused(tmp_path, f"type: assets.Corpus\nattributes:\n  source: {source}\n")
+    assert expected in line
+
+
+def test_the_line_is_that_of_the_key_also_deep_below_a_union(tmp_path):
+    text = """\
+        type: assets.Corpus
+        attributes:
+          source:
+            kind: path
+            path: text
+            include:
+              - "*.txt"
+              - 3
+          cleaning:
+            english:
+              min_wrds: 3
+        """
+    first, second = refused(tmp_path, text)
+    assert first.startswith(":8: attributes.source.include.1: ")
+    assert second.startswith(
+        ":11: attributes.cleaning.english.min_wrds: unknown key 'min_wrds'. Did you mean 'min_words'?"
+    )
+
+
+def test_all_mistakes_of_a_file_are_named_at_once(tmp_path):
+    lines = refused(tmp_path, EXPERIMENT.replace("num_steps", "steps").replace("width: 32", "width: no"))
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("type: [", ": this is not YAML: "),
+        ("type: assets.Corpus\n\tattributes: {}", ": this is not YAML: "),
+        ("", ": the file is empty; expected `type:`"),
+        ("# nothing\n", ": the file is empty; expected `type:`"),
+        ("- a\n- b\n", ": expected `type:` with one of assets.Corpus, assets.Dataset, assets.Experiment"),
+        ("attributes: {}\n", ": expected `type:` with one of"),
+        ("type: assets.Corpsu\n", ": type: 'assets.Corpsu' is unknown. Did you mean 'assets.Corpus'?"),
+        ("type: assets.Corpus\nattribute: {}\n", ":2: unknown key 'attribute'. Did you mean 'attributes'?"),
+        ("type: assets.Corpus\n1: {}\n", ":2: unknown key '1'. "),
+        ("type: assets.Corpus\nattributes: text\n", ":2: attributes: expected keys and values. Given: 'text'."),
+        ("type: assets.Corpus\nattributes: [a]\n", ":2: attributes: expected keys and values. Given: ['a']."),
+        ("type: assets.Corpus\nattributes:\n", ": attributes.source: this key is required and missing."),
+        ("type: assets.Dataset\nattributes:\n  corpora: []\n", ":3: attributes.corpora: "),
+        ("type: assets.Dataset\nattributes:\n  corpora: [a, b, a]\n", "corpora names one twice: ['a', 'b', 'a']"),
+        (CORPUS + "  source: {kind: path, path: other}\n", ":4: the key 'source' is there twice. Keep one."),
+        (
+            "type: assets.Corpus\nattributes:\n  source: {kind: path, path: a, path: b}\n",
+            ":3: the key 'path' is there twice",
+        ),
+        (
+            "type: assets.Corpus\nattributes:\n  source: {kind: python}\n  format: {kind: jsonl}\n",
+            "'python' source has its own",
+        ),
+        (
+            "type: assets.Experiment\nattributes: {dataset: x, model: {family: ngram}, training: {num_steps: 5}}\n",
+            "leave `training` out",
+        ),
+    ],
+)
+def test_what_is_no_declaration_is_refused(tmp_path, text, expected):
+    path = tmp_path / "it" / "defs.yaml"
+    path.parent.mkdir()
+    path.write_text(text)
+    message = refusal(tmp_path)
+    assert message.startswith(str(path))
+    assert expected in message
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
+    path = declare(tmp_path, "it", CORPUS)
+    path.write_bytes(CORPUS.replace("text", "Straße").encode("latin-1"))
+    assert "this is not UTF-8" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Upper", "1st", "with-dash", "_private", "a" * 65, "mit umlaut ü"])
+def test_a_folder_with_a_bad_name_is_refused(tmp_path, name):
+    [line] = refused(tmp_path, CORPUS, name)
+    assert f"the folder {name!r} names the corpus; a name is 1 to 64 lower-case letters" in line
+
+
+def test_a_name_may_be_declared_once(tmp_path):
+    first = declare(tmp_path / "a", "words", CORPUS)
+    second = declare(tmp_path / "b", "words", CORPUS)
+    assert refusal(tmp_path) == f"{second}: the corpus 'words' is declared already in {first}. Rename one."
+
+
+def test_a_corpus_and_a_dataset_may_share_a_name_but_an_experiment_may_not_have_a_datasets(tmp_path):
+    declare(tmp_path / "corpora", "words", CORPUS)
+    declare(tmp_path / "datasets", "words", DATASET)
+    load_declarations([tmp_path])
+    declare(tmp_path / "experiments", "words", EXPERIMENT.replace("mine", "words"))
+    assert "'words' is a dataset's name already; an experiment needs another one." in refusal(tmp_path)
+
+
+def test_a_misspelt_dataset_gets_the_nearest_name(tmp_path):
+    declare(tmp_path, "mine", DATASET)
+    path = declare(tmp_path, "try", EXPERIMENT.replace("mine", "mien"))
+    expected = "attributes.dataset: there is no dataset 'mien'. Did you mean 'mine'? Available: mine."
+    assert refusal(tmp_path) == f"{path}: {expected}"
+
+
+def test_folders_dropped_into_raw_are_corpora_unless_a_declaration_has_their_name(tmp_path):
+    raw = tmp_path / "raw"
+    for name in ("dropped", "words", "Not A Name", ".hidden"):
+        (raw / name).mkdir(parents=True)
+    (raw / "file.txt").write_text("no folder")
+    declare(tmp_path / "defs", "words", CORPUS)
+    found = load_declarations([tmp_path / "defs"], raw)
+    assert set(found.corpora) == {"dropped", "words"}
+    assert found.corpora["dropped"].source == PathSource(path=str(raw / "dropped"))
+    assert found.corpora["words"].source == PathSource(path="text")
+    assert ("assets.Corpus", "dropped") not in found.files

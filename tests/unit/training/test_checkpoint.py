@@ -1,0 +1,92 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from lm_pipeline.training.checkpoint import Checkpoint, load_latest, save
+
+
+def checkpoint(number: int) -> Checkpoint:
+    return Checkpoint({"weights": torch.full((300,), float(number)), "step": torch.tensor(number)}, {"number": number})
+
+
+def refuse(message: str) -> None:
+    pytest.fail(f"unexpected warning: {message}")
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    save(tmp_path / "new", 3, checkpoint(3))
+    found = load_latest(tmp_path / "new", refuse)
+    assert found is not None
+    assert found.state == {"number": 3}
+    assert torch.equal(found.tensors["weights"], torch.full((300,), 3.0))
+    assert found.tensors["step"].item() == 3
+
+
+def test_nothing_is_found_in_an_absent_folder(tmp_path):
+    assert load_latest(tmp_path / "absent", refuse) is None
+
+
+def test_the_last_two_are_kept(tmp_path):
+    for number in (0, 5, 10, 15):
+        save(tmp_path, number, checkpoint(number))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000015"]
+
+
+def test_saving_the_same_step_replaces_it(tmp_path):
+    save(tmp_path, 5, checkpoint(1))
+    save(tmp_path, 5, checkpoint(2))
+    found = load_latest(tmp_path, refuse)
+    assert found is not None
+    assert found.state == {"number": 2}
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name, damage):
+    save(tmp_path, 5, checkpoint(5))
+    save(tmp_path, 10, checkpoint(10))
+    path = tmp_path / "step-00000010" / name
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 0x80
+        path.write_bytes(content)
+    elif damage == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.unlink()
+    warnings = []
+    found = load_latest(tmp_path, warnings.append)
+    assert found is not None
+    assert found.state == {"number": 5}
+    assert "step-00000010 is damaged" in warnings[0]
+
+
+def test_every_single_flipped_bit_of_the_tensors_is_noticed(tmp_path):
+    save(tmp_path, 1, checkpoint(1))
+    path = tmp_path / "step-00000001" / "tensors.safetensors"
+    content = path.read_bytes()
+    for position in range(0, len(content), 97):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        assert load_latest(tmp_path, lambda _: None) is None
+
+
+def test_a_write_that_was_killed_leaves_nothing_that_counts(tmp_path):
+    save(tmp_path, 5, checkpoint(5))
+    shutil.copytree(tmp_path / "step-00000005", tmp_path / "writing-123")
+    (tmp_path / "writing-123" / "manifest.json").unlink()
+    found = load_latest(tmp_path, refuse)
+    assert found is not None
+    assert found.state == {"number": 5}
+    save(tmp_path, 6, checkpoint(6))
+    assert not list(tmp_path.glob("writing-*"))
+
+
+def test_the_manifest_names_the_digests(tmp_path):
+    save(tmp_path, 5, checkpoint(5))
+    manifest = json.loads((tmp_path / "step-00000005" / "manifest.json").read_text())
+    assert manifest["step"] == 5
+    assert {len(entry["sha256"]) for entry in manifest["files"].values()} == {64}

@@ -1,0 +1,271 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from lm_pipeline.errors import InputError
+from lm_pipeline.specs.experiment import Training
+from lm_pipeline.training import checkpoint
+from lm_pipeline.training.curve import read_curve
+from lm_pipeline.training.guard import DivergedError
+from lm_pipeline.training.loop import CHECKPOINTS, CURVE, backward, begin, train
+
+VOLATILE = ("elapsed_seconds", "tokens_per_second")
+
+
+def final_tensors(job):
+    """Every tensor and number of the last checkpoint that must not depend on interruptions."""
+    found = checkpoint.load_latest(job.work_dir / CHECKPOINTS, pytest.fail)
+    assert found is not None
+    counters = {k: v for k, v in found.state["counters"].items() if "seconds" not in k}
+    del counters["resumed_from"], counters["curve_bytes"]
+    return found.tensors, counters
+
+
+def curve(job):
+    return [{k: v for k, v in p.items() if k not in VOLATILE} for p in read_curve(job.work_dir / CURVE)]
+
+
+def assert_same_training(ours, theirs):
+    (tensors, counters), (other_tensors, other_counters) = final_tensors(ours), final_tensors(theirs)
+    assert counters == other_counters
+    assert tensors.keys() == other_tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, other_tensors[name]), name
+    assert curve(ours) == curve(theirs)
+
+
+def stop_at(listener, step):
+    """Send SIGINT to this process when the training reports a step."""
+
+    def interfere(reported):
+        if reported == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    listener.at_point = interfere
+
+
+def test_resume_is_bitwise_identical_to_no_interruption(family, make_job, listener, tmp_path):
+    whole, cut = make_job(family, tmp_path / "whole"), make_job(family, tmp_path / "cut")
+    train(whole, listener)
+    for step in (2, 6, 8):
+        stop_at(listener, step)
+        session, interrupted = train(cut, listener)
+        assert interrupted
+        assert session.counters.step == step
+    listener.at_point = None
+    session, interrupted = train(cut, listener)
+    assert not interrupted
+    assert session.counters.resumed_from == [2, 6, 8]
+    assert_same_training(whole, cut)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_resume_is_bitwise_identical_after_a_crash_beyond_the_checkpoint(make_job, listener, tmp_path, accumulation):
+    whole = make_job("lstm", tmp_path / "whole", accumulation=accumulation)
+    crashed = make_job("lstm", tmp_path / "crashed", accumulation=accumulation)
+    train(whole, listener)
+
+    def crash(step):
+        if step == 8:  # the last checkpoint is that of step 5, and the curve goes on to 6
+            raise RuntimeError("pulled the plug")
+
+    listener.at_point = crash
+    with pytest.raises(RuntimeError, match="plug"):
+        train(crashed, listener)
+    assert [p["step"] for p in read_curve(crashed.work_dir / CURVE)][-1] == 8
+    listener.at_point = None
+    session, _ = train(crashed, listener)
+    assert session.counters.resumed_from == [5]
+    assert_same_training(whole, crashed)
+    logged = [p["step"] for p in curve(crashed) if "train_loss" in p]
+    assert logged == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(make_job, listener, tmp_path):
+    whole, damaged = make_job("gru", tmp_path / "whole"), make_job("gru", tmp_path / "damaged")
+    train(whole, listener)
+    stop_at(listener, 8)
+    train(damaged, listener)
+    path = damaged.work_dir / CHECKPOINTS / "step-00000008" / checkpoint.TENSORS
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    listener.at_point = None
+    session, _ = train(damaged, listener)
+    assert session.counters.resumed_from == [5]
+    assert any("step-00000008 is damaged" in line for line in listener.lines)
+    assert_same_training(whole, damaged)
+
+
+def test_a_finished_training_is_not_trained_again(make_job, listener, tmp_path):
+    job = make_job("rnn", tmp_path)
+    first, _ = train(job, listener)
+    again, interrupted = train(job, listener)
+    assert not interrupted
+    assert again.counters.num_tokens == first.counters.num_tokens
+    for ours, theirs in zip(again.weights().values(), first.weights().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_another_jobs_folder_is_refused(make_job, listener, tmp_path):
+    train(make_job("rnn", tmp_path), listener)
+    other = make_job("rnn", tmp_path)
+    object.__setattr__(other, "key", "another")
+    with pytest.raises(InputError, match="holds the training of another job"):
+        train(other, listener)
+
+
+def test_every_family_learns(family, make_job, listener, tmp_path):
+    job = make_job(family, tmp_path, num_steps=60, validation_interval=30, learning_rate=0.02)
+    session, _ = train(job, listener)
+    losses = [p["train_loss"] for p in read_curve(job.work_dir / CURVE) if "train_loss" in p]
+    assert losses[-1] < losses[0] - 0.5
+    assert session.counters.best_loss is not None
+    assert session.counters.best_loss < 3.3  # ln 40 = 3.69
+
+
+def test_accumulation_changes_neither_loss_nor_gradients(family, make_job, listener, tmp_path):
+    gradients, losses = [], []
+    for accumulation in (1, 2, 4):
+        job = make_job(family, tmp_path / str(accumulation), accumulation=accumulation)
+        session = begin(job, listener)
+        session.model.eval()  # dropout would differ between the divisions of a batch
+        plan = job.plan(job.train, 0)
+        for position in (0, 1):  # the second reads on with the state of the first
+            session.model.zero_grad()
+            nll, count, session.carried = backward(session, plan.batch(position), job.training)
+        losses.append(nll / count)
+        gradients.append([p.grad for p in session.model.parameters()])
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+    for divided in gradients[1:]:
+        for ours, theirs in zip(divided, gradients[0], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_recurrent_models_carry_their_state_and_others_do_not(family, make_job, listener, tmp_path):
+    session, _ = train(make_job(family, tmp_path), listener)
+    assert all((state is not None) == session.model.is_recurrent for state in session.carried)
+
+
+def test_the_best_weights_are_those_of_the_best_validation(make_job, listener, tmp_path):
+    job = make_job("cnn", tmp_path, num_steps=16, learning_rate=0.5, schedule="constant", validation_interval=2)
+    session, _ = train(job, listener)
+    points = [p for p in read_curve(job.work_dir / CURVE) if "validation_loss" in p]
+    best = min(points, key=lambda p: p["validation_loss"])
+    assert (session.counters.best_step, session.counters.best_loss) == (best["step"], best["validation_loss"])
+    assert session.best_weights is not None
+    assert (session.best_weights["embedding.weight"].equal(session.weights()["embedding.weight"])) == (
+        best["step"] == 16
+    )
+
+
+def test_the_last_weights_are_not_kept_twice(make_job, listener, tmp_path):
+    session, _ = train(make_job("cnn", tmp_path, keep="last"), listener)
+    assert session.best_weights is None
+
+
+def test_weight_decay_touches_matrices_only(make_job, listener, tmp_path):
+    session = begin(make_job("transformer", tmp_path, weight_decay=0.3), listener)
+    for group in session.optimizer.param_groups:
+        expected = 0.3 if group["params"][0].dim() > 1 else 0.0
+        assert group["weight_decay"] == expected
+        assert {p.dim() > 1 for p in group["params"]} == {expected > 0}
+
+
+def test_without_validation_documents_the_last_weights_are_the_result(make_job, listener, tmp_path):
+    job = make_job("rnn", tmp_path)
+    object.__setattr__(job, "validation", None)
+    session, _ = train(job, listener)
+    assert session.counters.best_loss is None
+    assert all("validation_loss" not in p for p in read_curve(job.work_dir / CURVE))
+
+
+def poison(monkeypatch, positions):
+    """Make the loss of these positions of the plan not a number, whatever the weights."""
+    from lm_pipeline.training import loop
+
+    real = loop.backward
+
+    def poisoned(session, batch, training):
+        nll, count, carried = real(session, batch, training)
+        return (float("nan") if session.counters.position in positions else nll), count, carried
+
+    monkeypatch.setattr(loop, "backward", poisoned)
+
+
+def test_a_step_that_is_not_finite_never_reaches_the_weights(make_job, listener, tmp_path, monkeypatch):
+    poison(monkeypatch, {4, 7})
+    job = make_job("lstm", tmp_path)
+    session, _ = train(job, listener)
+    assert session.counters.skipped_steps == [5, 8]
+    assert session.counters.rollbacks == 0
+    assert all(tensor.isfinite().all() for tensor in session.weights().values())
+    assert next(line for line in listener.lines if "skipped" in line).startswith("warning: step 5")
+
+
+def test_after_three_skips_it_goes_back_and_reads_on_behind_the_bad_data(make_job, listener, tmp_path, monkeypatch):
+    poison(monkeypatch, {6, 7, 8})
+    job = make_job("gru", tmp_path)
+    session, _ = train(job, listener)
+    assert session.counters.rollbacks == 1
+    assert session.counters.skipped_steps == [7, 8, 9]
+    assert session.counters.step == 12
+    assert session.counters.position == 12 + 4  # back from step 9 to the checkpoint of step 5, data not
+    assert [p["step"] for p in curve(job) if "train_loss" in p] == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_rolled_back_training_resumes_bitwise(make_job, listener, tmp_path, monkeypatch):
+    poison(monkeypatch, {6, 7, 8})
+    whole, cut = make_job("gru", tmp_path / "whole"), make_job("gru", tmp_path / "cut")
+    train(whole, listener)
+    stop_at(listener, 10)
+    train(cut, listener)
+    listener.at_point = None
+    train(cut, listener)
+    assert_same_training(whole, cut)
+
+
+def test_a_training_that_stays_broken_stops_and_names_steps_and_documents(make_job, listener, tmp_path, monkeypatch):
+    poison(monkeypatch, set(range(6, 10_000)))
+    with pytest.raises(DivergedError, match=r"not finite at steps .*learning rate.*document-\d+") as caught:
+        train(make_job("rnn", tmp_path), listener)
+    assert "going back 2 times" in str(caught.value)
+    assert caught.value.exit_code == 10
+
+
+def test_an_absurd_learning_rate_is_stopped_and_not_survived_as_garbage(make_job, listener, tmp_path):
+    job = make_job("transformer", tmp_path, learning_rate=1e30, max_gradient_norm=None, num_steps=40)
+    with pytest.raises(DivergedError):
+        train(job, listener)
+
+
+def test_a_resume_in_another_environment_says_so(make_job, listener, tmp_path):
+    job = make_job("rnn", tmp_path)
+    stop_at(listener, 4)
+    train(job, listener)
+    listener.at_point = None
+    folder = tmp_path / CHECKPOINTS
+    found = checkpoint.load_latest(folder, pytest.fail)
+    assert found is not None
+    found.state["environment"]["threads"] = 7
+    checkpoint.save(folder, 4, found)
+    train(job, listener)
+    assert any("not bitwise" in line and "threads: 7 then, 1 now" in line for line in listener.lines)
+
+
+def test_every_resolved_choice_is_in_the_first_checkpoint_and_kept(make_job, listener, tmp_path):
+    job = make_job("rnn", tmp_path, precision="auto")
+    begin(job, listener)
+    state = json.loads((tmp_path / CHECKPOINTS / "step-00000000" / checkpoint.STATE).read_text())
+    assert state["choices"]["precision"]["precision"] in ("float32", "bfloat16")
+    assert state["environment"]["threads"] == 1
+    session, _ = train(job, listener)
+    assert session.choices == state["choices"]
+
+
+def test_empty_micro_batches_are_refused():
+    with pytest.raises(ValueError, match="at most batch_size"):
+        Training(batch_size=2, accumulation=3)

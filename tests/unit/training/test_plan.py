@@ -1,0 +1,130 @@
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_pipeline.models.loss import IGNORE
+from lm_pipeline.training.plan import StreamPlan, TokenStream, WindowPlan, key_of, mix, permute
+
+PLANS = (WindowPlan, StreamPlan)
+
+
+def numbered_stream(lengths):
+    """Documents in which every token but BOS (0) is a number of its own."""
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    tokens = np.arange(1, offsets[-1] + 1, dtype=np.int32)
+    tokens[offsets[:-1]] = 0
+    return TokenStream(tokens, offsets, bos_id=0)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3000), st.integers(0, 2**64 - 1))
+def test_permute_is_a_permutation(size, key):
+    assert sorted(permute(np.arange(size), size, key).tolist()) == list(range(size))
+
+
+def test_keys_are_those_of_the_vectorised_mixing_function():
+    first = int(mix(np.array([5], np.uint64), 0x9E3779B97F4A7C15)[0])
+    assert key_of(5) == first
+    assert key_of(5, 9) == int(mix(np.array([9], np.uint64), first)[0])
+
+
+def test_other_keys_permute_differently():
+    images = {tuple(permute(np.arange(20), 20, key_of(seed)).tolist()) for seed in range(50)}
+    assert len(images) == 50
+
+
+def test_keys_depend_on_every_number_and_on_their_order():
+    assert len({key_of(0, 1), key_of(1, 0), key_of(1), key_of(0), key_of(-1)}) == 5
+
+
+@pytest.mark.parametrize("plan_class", PLANS)
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(2, 30), min_size=1, max_size=12),
+    batch_size=st.integers(1, 5),
+    context_length=st.integers(2, 9),
+    seed=st.integers(0, 5),
+)
+def test_every_token_but_bos_is_a_target_once_an_epoch(plan_class, lengths, batch_size, context_length, seed):
+    stream = numbered_stream(lengths)
+    plan = plan_class(stream, batch_size, context_length, seed)
+    num_epochs = batch_size  # so many epochs are a whole number of steps in both plans
+    seen = Counter()
+    for position in range(round(plan.steps_per_epoch * num_epochs)):
+        seen.update(plan.batch(position).targets_BT.flatten().tolist())
+    del seen[IGNORE]
+    assert seen == {token: num_epochs for token in stream.tokens.tolist() if token}
+
+
+@pytest.mark.parametrize("plan_class", PLANS)
+def test_a_target_is_the_token_after_its_input(plan_class):
+    stream = numbered_stream([7, 12, 30, 4])
+    plan = plan_class(stream, 3, 5, seed=2)
+    for position in range(8):
+        batch = plan.batch(position)
+        within = (batch.targets_BT != IGNORE) & (batch.inputs_BT != 0) & (batch.inputs_BT % 53 != 0)
+        following = batch.inputs_BT[within] + 1
+        same_document = batch.targets_BT[within] - following
+        # Between documents there stands a BOS, which is no target; inside one, numbers go up by one.
+        assert (same_document == 0).all()
+
+
+@pytest.mark.parametrize("plan_class", PLANS)
+def test_a_batch_is_a_function_of_its_position_alone(plan_class):
+    stream = numbered_stream([50, 20, 33])
+    plan, other = plan_class(stream, 3, 4, seed=1), plan_class(stream, 3, 4, seed=1)
+    forwards = [plan.batch(position) for position in range(40)]
+    for position in reversed(range(40)):
+        again = other.batch(position)
+        assert (again.inputs_BT == forwards[position].inputs_BT).all()
+        assert (again.targets_BT == forwards[position].targets_BT).all()
+
+
+@pytest.mark.parametrize("plan_class", PLANS)
+def test_epochs_and_seeds_have_orders_of_their_own(plan_class):
+    stream = numbered_stream([9] * 40)
+
+    def order(seed, epoch):
+        plan = plan_class(stream, 4, 6, seed)
+        steps = math.ceil(plan.steps_per_epoch)
+        return tuple(plan.batch(epoch * steps + step).inputs_BT.flatten().tolist() for step in range(3))
+
+    orders = [order(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(a != b for i, a in enumerate(orders) for b in orders[:i])
+
+
+def test_rows_of_a_stream_plan_read_on_where_they_stopped():
+    stream = numbered_stream([40, 25, 31, 17])
+    plan = StreamPlan(stream, 3, 6, seed=0)
+    for position in range(1, plan.steps_per_epoch):
+        before, after = plan.batch(position - 1), plan.batch(position)
+        went_on = after.inputs_BT[:, 0] == before.targets_BT[:, -1]
+        assert (went_on | (before.targets_BT[:, -1] == IGNORE)).all()
+        assert not after.begins
+    assert plan.batch(0).begins
+    assert plan.batch(plan.steps_per_epoch).begins
+
+
+def test_windows_always_begin_without_state():
+    plan = WindowPlan(numbered_stream([40]), 2, 6, seed=0)
+    assert all(plan.batch(position).begins for position in range(5))
+
+
+@pytest.mark.parametrize("plan_class", PLANS)
+def test_documents_are_those_whose_tokens_are_targets(plan_class):
+    stream = numbered_stream([5] * 30)
+    plan = plan_class(stream, 2, 4, seed=3)
+    for position in range(10):
+        targets = plan.batch(position).targets_BT
+        expected = {(token - 1) // 5 for token in targets[targets != IGNORE].tolist()}
+        assert expected <= set(plan.documents(position))
+
+
+@pytest.mark.parametrize("plan_class", PLANS)
+def test_a_stream_with_nothing_to_predict_is_refused(plan_class):
+    with pytest.raises(ValueError, match="nothing to predict"):
+        plan_class(TokenStream(np.zeros(1, np.uint16), np.array([0, 1]), 0), 2, 4, 0)

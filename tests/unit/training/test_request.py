@@ -1,0 +1,167 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from lm_pipeline.errors import InputError
+from lm_pipeline.evaluation.loading import load_scorer
+from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
+from lm_pipeline.tokenization.shards import write_shards
+from lm_pipeline.tokenization.tokenizer import Tokenizer, train_tokenizer
+from lm_pipeline.training.curve import read_curve
+from lm_pipeline.training.request import train_from_request
+
+VOLATILE = ("elapsed_seconds", "tokens_per_second")
+FILES = {"model.safetensors", "config.json", "curve.jsonl", "training.json"}
+VOCAB_SIZE = 300
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Token shards of a small corpus."""
+    sentence = "the sun rose over a quiet town and every bird began its song while rivers ran on to the sea"
+    words = sentence.split()
+    chance = random.Random(0)
+    texts = [" ".join(chance.choices(words, k=chance.randint(5, 60))) for _ in range(80)]
+    folder = tmp_path_factory.mktemp("dataset")
+    (folder / "shards").mkdir()
+    train_tokenizer(texts, TokenizerSpec(vocab_size=VOCAB_SIZE), folder)
+    frame = pl.DataFrame(
+        {
+            "document_id": [f"{i:032x}" for i in range(80)],
+            "corpus": ["town"] * 80,
+            "file": ["town.txt"] * 80,
+            "record": range(80),
+            "byte_offset": [None] * 80,
+            "byte_length": [None] * 80,
+            "text": texts,
+            "split": ["validation" if i % 10 == 0 else "test" if i % 10 == 1 else "train" for i in range(80)],
+        },
+        schema_overrides={"byte_offset": pl.Int64, "byte_length": pl.Int64},
+    )
+    write_shards(iter([frame]), Tokenizer.load(folder / "tokenizer.model"), folder / "shards")
+    return folder
+
+
+@pytest.fixture
+def make_request(dataset, tmp_path):
+    def make(name, model, **settings):
+        folder = tmp_path / name
+        (folder / "out").mkdir(parents=True)
+        request = {
+            "experiment": name,
+            "model": model,
+            "training": settings,
+            "shards_dir": str(dataset / "shards"),
+            "tokenizer": str(dataset / "tokenizer.model"),
+            "vocab_size": VOCAB_SIZE,
+            "work_dir": str(folder / "work"),
+            "output_dir": str(folder / "out"),
+            "spool": str(folder / "spool" / "checkpoint-0123456789abcdef-1.jsonl"),
+            "key": "0123",
+        }
+        path = folder / "request.json"
+        path.write_text(json.dumps(request))
+        return path
+
+    return make
+
+
+def start(path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DAGSTER_PIPES")}
+    command = [sys.executable, "-m", "lm_pipeline", "train", str(path)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for_lines(child, number):
+    """Read lines of progress, then a little longer, to a random moment within a step or a saving."""
+    lines = [child.stderr.readline() for _ in range(number)]
+    assert all("step" in line for line in lines), lines
+    time.sleep(random.random() * 0.05)
+
+
+def test_a_training_that_is_interrupted_and_killed_ends_with_the_same_bytes(make_request):
+    """SIGTERM, then SIGKILL at a random moment, then to the end; compared with a training left alone."""
+    model = {"family": "lstm", "width": 32, "dropout": 0.1}
+    settings = {
+        "num_steps": 150,
+        "batch_size": 4,
+        "context_length": 16,
+        "log_interval": 1,
+        "validation_interval": 40,
+        "validation_batches": 2,
+        "checkpoint_interval": 11,
+        "num_threads": 1,
+        "precision": "float32",
+    }
+    whole, cut = make_request("whole", model, **settings), make_request("cut", model, **settings)
+    with start(cut) as child:
+        wait_for_lines(child, 30)
+        child.send_signal(signal.SIGTERM)
+        child.stderr.read()
+    assert child.returncode == 130
+    status = json.loads((cut.parent / "work" / "status.json").read_text())
+    assert status["status"] == "interrupted"
+    assert not list((cut.parent / "out").iterdir())
+    with start(cut) as child:
+        wait_for_lines(child, 60)
+        child.kill()
+        child.stderr.read()
+    assert child.returncode == -signal.SIGKILL
+    with start(cut) as child:
+        said = child.stderr.read()
+    assert child.returncode == 0, said
+    assert train_from_request(whole) == 0
+
+    ours, theirs = cut.parent / "out", whole.parent / "out"
+    assert (ours / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
+    assert (ours / "config.json").read_bytes() == (theirs / "config.json").read_bytes()
+    curves = [
+        [{k: v for k, v in point.items() if k not in VOLATILE} for point in read_curve(folder / "curve.jsonl")]
+        for folder in (ours, theirs)
+    ]
+    assert curves[0] == curves[1]
+    assert [p["step"] for p in curves[0] if "train_loss" in p] == list(range(1, 151))
+    training = json.loads((ours / "training.json").read_text())
+    assert training["resumed_from"][0] == status["step"]
+    assert len(training["resumed_from"]) == 2
+
+
+@pytest.mark.parametrize(
+    "model", [{"family": "ngram", "order": 3}, {"family": "transformer", "width": 16, "num_heads": 2}]
+)
+def test_the_output_is_what_evaluation_loads(make_request, model):
+    settings = {} if model["family"] == "ngram" else {"num_steps": 4, "batch_size": 4, "context_length": 8}
+    path = make_request("one", model, **settings)
+    assert train_from_request(path) == 0
+    out = path.parent / "out"
+    assert {file.name for file in out.iterdir()} >= FILES
+    config = json.loads((out / "config.json").read_text())
+    training = json.loads((out / "training.json").read_text())
+    assert config["family"] == model["family"]
+    assert config["num_parameters"] == training["num_parameters"] > 0
+    assert len(config["tokenizer_sha256"]) == 64
+    assert training["best_validation_loss"] < training["uniform_loss"] + 0.2
+    assert load_scorer(out).vocab_size == VOCAB_SIZE
+    assert json.loads((path.parent / "work" / "status.json").read_text())["status"] == "finished"
+
+
+def test_a_malformed_request_is_refused(tmp_path):
+    path = tmp_path / "request.json"
+    with pytest.raises(InputError, match="no training request"):
+        train_from_request(path)
+    path.write_text('{"experiment": "x"}')
+    with pytest.raises(InputError, match="model"):
+        train_from_request(path)
+
+
+def test_a_context_longer_than_the_text_is_refused_at_once(make_request):
+    path = make_request("long", {"family": "gru", "num_layers": 1, "width": 8}, context_length=100_000_000)
+    with pytest.raises(InputError, match=r"context_length is 100000000, and the whole training split has \d+ tokens"):
+        train_from_request(path)
