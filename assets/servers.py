@@ -1,5 +1,6 @@
 """`lm-pipeline up`: Dagster and MLflow on one home, watched, until Ctrl-C."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -109,13 +110,24 @@ def _experiment_links(home: Home, mlflow_url: str) -> list[str]:
 
 
 def _stop(servers: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End the servers and all that they started: a run that is going on gets its time to save, nothing is left."""
     for server in servers:
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGINT)
     deadline = time.monotonic() + 20
     for server in servers:
-        try:
-            server.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        while _group_lives(server) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        server.wait()
+
+
+def _group_lives(server: subprocess.Popen[bytes]) -> bool:
+    """Whether a server or a process that it left behind (a code server, a run) is still there."""
+    server.poll()  # reaped, or it would count as a member of its own group
+    try:
+        os.killpg(server.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -110,7 +110,8 @@ def servers(new_project) -> Iterator[Servers]:
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0
             tiny.end_shipper(made.home.root)
-    assert tiny.processes_of(made.home.root) == []
+    left = {number: tiny.command_of(number) for number in tiny.processes_of(made.home.root)}
+    assert left == {}
 
 
 def test_a_run_launched_through_graphql_materializes_its_asset(servers):

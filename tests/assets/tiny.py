@@ -134,8 +134,18 @@ def processes_of(home: Path, *words: str) -> list[int]:
     return found
 
 
+def command_of(number: int) -> str:
+    """The command line of a process; empty when it has just ended."""
+    try:
+        return Path(f"/proc/{number}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
+    except OSError:
+        return ""
+
+
 def end_shipper(home: Path) -> None:
     """The shipper is detached and lives on for a while: end it."""
     for number in processes_of(home, "lm_pipeline", "ship"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
+    wait_for(lambda: not processes_of(home, "lm_pipeline", "ship"), 10, "the shipper is gone")
+    wait_for(lambda: not processes_of(home, "lm_pipeline", "ship"), 10, "the shipper is gone")
