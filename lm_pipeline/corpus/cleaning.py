@@ -9,10 +9,10 @@ from lm_pipeline.corpus.document_tables import DOCUMENTS
 from lm_pipeline.corpus.filters import choose_profile, with_reasons, with_statistics
 from lm_pipeline.corpus.language import identify_language
 from lm_pipeline.corpus.normalisation import normalised
-from lm_pipeline.corpus.readers.records import Record
+from lm_pipeline.corpus.readers.records import ROLES, Record
 from lm_pipeline.specs.corpus import CorpusSpec
 
-_RAW_COLUMNS = ("document_id", "file", "record", "byte_offset", "byte_length", "text", "target", "label", "group")
+_RAW_COLUMNS = ("document_id", "file", "record", "byte_offset", "byte_length", *ROLES)
 
 
 def document_id(corpus: str, file: str, record: int) -> str:
@@ -32,7 +32,7 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
             "file": [file for file, _ in records],
             **{
                 name: [getattr(record, name) for _, record in records]
-                for name in ("record", "byte_offset", "byte_length", "text", "target", "label", "group")
+                for name in ("record", "byte_offset", "byte_length", *ROLES)
             },
         },
         schema_overrides={name: dtype for name, dtype in DOCUMENTS.items() if name in _RAW_COLUMNS},

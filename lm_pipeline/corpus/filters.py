@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from lm_pipeline.specs.corpus import Cleaning, QualityRules
+from lm_pipeline.specs.cleaning import Cleaning, QualityRules
 
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\u{30FC}\u{FF70}"  # with the prolonged sound marks, which belong to no script
 _LETTER_OR_DIGIT = r"\p{L}\p{N}\p{M}"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lm_pipeline.models.state import State
-from lm_pipeline.specs.experiment import CnnModel
+from lm_pipeline.specs.model import CnnModel
 
 
 class GatedConvolution(nn.Module):

@@ -17,7 +17,7 @@ from lm_pipeline.models.loss import IGNORE, linear_cross_entropy
 from lm_pipeline.models.recurrent import Recurrent
 from lm_pipeline.models.state import State
 from lm_pipeline.models.transformer import Transformer
-from lm_pipeline.specs.experiment import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.specs.model import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
 
 NeuralSpec = Annotated[RnnModel | LstmModel | GruModel | CnnModel | TransformerModel, Field(discriminator="family")]
 """Specs of the families that are trained by gradient."""

@@ -12,7 +12,7 @@ import math
 from torch import Tensor, nn
 
 from lm_pipeline.models.state import State
-from lm_pipeline.specs.experiment import GruModel, LstmModel, RnnModel
+from lm_pipeline.specs.model import GruModel, LstmModel, RnnModel
 
 CELLS: dict[str, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 

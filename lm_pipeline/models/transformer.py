@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lm_pipeline.models.state import State
-from lm_pipeline.specs.experiment import TransformerModel
+from lm_pipeline.specs.model import TransformerModel
 
 ROTARY_BASE = 10_000.0
 

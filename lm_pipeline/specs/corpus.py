@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lm_pipeline.specs.base import Float, Fraction, Int, Spec
+from lm_pipeline.specs.base import Float, Int, Spec
+from lm_pipeline.specs.cleaning import Cleaning
 
 
 class PathSource(Spec):
@@ -24,7 +25,11 @@ class UrlSource(Spec):
 
     kind: Literal["url"] = "url"
     url: str
-    """The URL; a glob where the protocol can list."""
+    """The URL; a glob where the protocol can list, or a folder, which ends in `/` and is read recursively."""
+    include: tuple[str, ...] = ("*",)
+    """Patterns a file's name must match (any of them)."""
+    exclude: tuple[str, ...] = ()
+    """Patterns that keep a file out."""
     storage_options: dict[str, str] = Field(default_factory=dict)
     """Options for fsspec's file system, such as an endpoint. Secrets belong in the environment."""
 
@@ -60,26 +65,50 @@ class AutoFormat(Spec):
     """By the file's extension, then by its first bytes."""
 
     kind: Literal["auto"] = "auto"
+    encoding: str = "auto"
+    """Character set of text files; `auto` takes the byte-order mark, then UTF-8, then detects it."""
 
 
 class TextFormat(Spec):
-    """Plain text."""
+    """Plain text and Markdown."""
 
     kind: Literal["text"] = "text"
     unit: Literal["file", "paragraph", "line"] = "file"
     """What one document is: the whole file, a run of lines between empty lines, or one line."""
+    encoding: str = "auto"
+    """Character set, by its name in Python; `auto` takes the byte-order mark, then UTF-8, then detects it."""
 
 
 class JsonlFormat(Spec):
     """One JSON object a line."""
 
     kind: Literal["jsonl"] = "jsonl"
+    encoding: str = "auto"
+    """Character set, as for text."""
+
+
+class CsvFormat(Spec):
+    """Comma- or tab-separated values (RFC 4180), one record a row."""
+
+    kind: Literal["csv"] = "csv"
+    delimiter: str = "auto"
+    """The separator; `auto` takes a tab for `.tsv`, else the likeliest of comma, tab, semicolon and bar."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns, where the file has no header."""
+    encoding: str = "auto"
+    """Character set, as for text."""
 
 
 class ParquetFormat(Spec):
     """Parquet tables."""
 
     kind: Literal["parquet"] = "parquet"
+
+
+class ArrowFormat(Spec):
+    """Arrow IPC files and streams, Feather and what Hugging Face `datasets` writes to disk."""
+
+    kind: Literal["arrow"] = "arrow"
 
 
 class SqliteFormat(Spec):
@@ -90,7 +119,80 @@ class SqliteFormat(Spec):
     """A SELECT; its column names are the fields. Its order is the documents' order, so give it an ORDER BY."""
 
 
-Format = Annotated[AutoFormat | TextFormat | JsonlFormat | ParquetFormat | SqliteFormat, Field(discriminator="kind")]
+class HtmlFormat(Spec):
+    """Web pages; a document is a page's main content."""
+
+    kind: Literal["html"] = "html"
+    encoding: str = "auto"
+    """Character set; `auto` takes the byte-order mark, then what the page declares, then detects it."""
+
+
+class WarcFormat(Spec):
+    """Web archives: WARC, ARC and WET. A document is a captured page's main content, or a WET record's text."""
+
+    kind: Literal["warc"] = "warc"
+
+
+class PdfFormat(Spec):
+    """The text layer of PDF files."""
+
+    kind: Literal["pdf"] = "pdf"
+    unit: Literal["file", "page"] = "file"
+    """What one document is."""
+
+
+class DocxFormat(Spec):
+    """Word documents: paragraphs and tables in their order."""
+
+    kind: Literal["docx"] = "docx"
+
+
+class EpubFormat(Spec):
+    """Electronic books."""
+
+    kind: Literal["epub"] = "epub"
+    unit: Literal["file", "chapter"] = "file"
+    """What one document is: the book, or one item of its spine."""
+
+
+class MediawikiFormat(Spec):
+    """A MediaWiki XML dump (`pages-articles`); a document is the plain text of a page's last revision in the dump."""
+
+    kind: Literal["mediawiki"] = "mediawiki"
+    namespaces: tuple[Int, ...] = (0,)
+    """Namespaces to read; 0 is the articles. Redirects are never documents."""
+
+
+Format = Annotated[
+    AutoFormat
+    | TextFormat
+    | JsonlFormat
+    | CsvFormat
+    | ParquetFormat
+    | ArrowFormat
+    | SqliteFormat
+    | HtmlFormat
+    | WarcFormat
+    | PdfFormat
+    | DocxFormat
+    | EpubFormat
+    | MediawikiFormat,
+    Field(discriminator="kind"),
+]
+"""How files are read. Compression (gz, bz2, xz, zst) and archives (zip, tar) are seen through by every format."""
+
+
+class Extraction(Spec):
+    """Taking text out of pages and documents, in a child process that can be killed."""
+
+    extractor: Literal["resiliparse", "trafilatura", "none"] = "resiliparse"
+    """What finds a page's main content; `none` takes all its visible text. trafilatura is an extra of its own."""
+    time_limit_seconds: Float = Field(default=30.0, gt=0)
+    """A record that takes longer is quarantined as `timeout`. Seconds."""
+    memory_limit_bytes: Int = Field(default=2 * 1024**3, ge=256 * 1024**2)
+    """A record that needs more is quarantined as `memory_limit`. Bytes of address space over what the child has."""
+    max_expansion: Int = Field(default=1000, ge=1)
+    """A compressed stream that expands beyond `max_expansion` times its size and 64 MB is quarantined as `bomb`."""
 
 
 class Fields(Spec):
@@ -104,66 +206,12 @@ class Fields(Spec):
     """The field with the document's label."""
     group: str | None = None
     """The field that names what must not be divided between splits: a law, a book, an author."""
-
-
-class QualityRules(Spec):
-    """The Gopher quality rules with the English thresholds. `null` switches a rule off.
-
-    Source: Rae et al. 2021, table A1.
-    """
-
-    min_words: Int | None = 50
-    """Fewest words (Han characters count through segmentation: see docs/data-formats.md)."""
-    max_words: Int | None = 100_000
-    """Most words."""
-    min_mean_word_length: Float | None = 3.0
-    """Smallest mean word length in characters."""
-    max_mean_word_length: Float | None = 10.0
-    """Largest mean word length in characters."""
-    max_hash_ratio: Float | None = 0.1
-    """Most `#` per word."""
-    max_ellipsis_ratio: Float | None = 0.1
-    """Most ellipses per word."""
-    max_bullet_lines: Fraction | None = 0.9
-    """Largest fraction of lines that begin with a bullet."""
-    max_ellipsis_lines: Fraction | None = 0.3
-    """Largest fraction of lines that end in an ellipsis."""
-    min_alpha_words: Fraction | None = 0.8
-    """Smallest fraction of words with at least one letter."""
-    min_stop_words: Int | None = 2
-    """Fewest distinct stop words of the profile's language."""
-
-
-class ChineseQualityRules(QualityRules):
-    """The same rules with the thresholds of FineWeb-2's `cmn_Hani`."""
-
-    min_mean_word_length: Float | None = 1.0
-    """Smallest mean word length in characters."""
-    max_mean_word_length: Float | None = 5.0
-    """Largest mean word length in characters."""
-    min_alpha_words: Fraction | None = 0.735
-    """Smallest fraction of words with at least one letter."""
-
-
-ENGLISH = QualityRules()
-CHINESE = ChineseQualityRules()
-PROFILES: dict[str, QualityRules] = {"english": ENGLISH, "chinese": CHINESE}
-"""Cleaning profiles by name. `auto` takes a document's profile from its language."""
-
-
-class Cleaning(Spec):
-    """How a document becomes clean and when it is rejected."""
-
-    profile: Literal["auto", "english", "chinese", "none"] = "auto"
-    """Rules to apply; `auto` chooses per document by language, `none` only normalises."""
-    min_characters: Int = Field(default=1, ge=1)
-    """Documents with fewer characters after normalisation are rejected as `too_short`."""
-    max_line_bytes: Int = Field(default=64 * 1024 * 1024, ge=1024)
-    """A longer record is quarantined instead of read, so that memory stays bounded. Bytes."""
-    english: QualityRules = ENGLISH
-    """Thresholds of the English profile."""
-    chinese: ChineseQualityRules = CHINESE
-    """Thresholds of the Chinese profile."""
+    title: str | None = None
+    """The field with the document's title. Pages, books and articles bring their own."""
+    url: str | None = None
+    """The field with the address that it came from. Web archives and pages bring their own."""
+    date: str | None = None
+    """The field with its date. Web archives and pages bring their own."""
 
 
 class CorpusSpec(Spec):
@@ -179,6 +227,8 @@ class CorpusSpec(Spec):
     """How files are read."""
     fields: Fields = Fields()
     """Which fields of a record are used."""
+    extraction: Extraction = Extraction()
+    """How text is taken out of web pages, and what a hostile file may cost."""
     language: Literal["auto", "en", "zh"] = "auto"
     """The language of every document, or `auto` to identify it per document."""
     cleaning: Cleaning = Cleaning()

@@ -25,6 +25,18 @@ class NearDuplicates(Spec):
     """Seed of the hash family."""
 
 
+class RepeatedText(Spec):
+    """Lines or paragraphs that stood in an earlier document already: menus, footers, disclaimers.
+
+    Each stays in the first document that has it and is taken out of all later ones; characters are counted.
+    """
+
+    unit: Literal["line", "paragraph"] = "paragraph"
+    """What is compared: a line, or a run of lines between empty lines."""
+    min_words: Int = Field(default=5, ge=1)
+    """Shorter units always stay (a Han character is a word)."""
+
+
 class Duplicates(Spec):
     """What counts as a duplicate across all corpora of the dataset."""
 
@@ -32,12 +44,15 @@ class Duplicates(Spec):
     """Whether documents with the same normalised text are reduced to one."""
     near: NearDuplicates | None = NearDuplicates()
     """Near-duplicate removal; `null` switches it off."""
-    keep: Literal["first", "longest"] = "longest"
-    """Which member of a cluster stays: the first by corpus, file and record, or the longest text."""
+    keep: Literal["first", "oldest", "longest", "best_score"] = "longest"
+    """Which member of a cluster stays: the first by corpus, file and record; the one with the earliest date (those
+    without one after all others); the longest text; or the one that the quality model scores best."""
+    repeated: RepeatedText | None = None
+    """Lines or paragraphs that repeat those of other documents; `null` leaves them."""
 
 
 class Decontamination(Spec):
-    """Removes training documents that repeat the dataset's own validation or test text.
+    """Removes training documents that repeat evaluation text: the dataset's own validation and test, and `against`.
 
     Source: GPT-3's 13-gram rule (Brown et al. 2020, appendix C), per paragraph.
     """
@@ -46,6 +61,8 @@ class Decontamination(Spec):
     """Length of the matched n-grams in words (a Han character is a word)."""
     min_overlap: Fraction = 0.5
     """A paragraph is hit when at least this fraction of its n-grams stands in the evaluation text."""
+    against: tuple[str, ...] = ()
+    """Further corpora whose text must not be trained on. They are not part of the dataset."""
 
 
 class Split(Spec):
@@ -66,6 +83,29 @@ class Split(Spec):
                 " train on: their sum must be below 1"
             )
         return self
+
+
+class QualityModel(Spec):
+    """A classifier of good and bad text, trained by the pipeline on corpora that serve as examples.
+
+    Source: fastText (Joulin et al. 2016): hashed n-grams of words, one logistic layer.
+    """
+
+    good: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Corpora of the kind of text that is wanted. They need not be part of the dataset."""
+    bad: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Corpora of the kind that is not."""
+    min_score: Fraction | None = None
+    """Documents below are excluded as `low_quality`; `null` scores them only. 0 to 1."""
+    seed: Int = 0
+    """Seed of the sample and of the order of training."""
+
+
+class Packing(Spec):
+    """How documents become windows of training."""
+
+    mask_documents: bool = False
+    """Whether a position sees only its own document: attention is masked and recurrent state reset at borders."""
 
 
 class Tokenizer(Spec):
@@ -93,17 +133,28 @@ class DatasetSpec(Spec):
     """What the dataset is for. For people; changing it rebuilds nothing."""
     corpora: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of the corpora."""
+    weights: dict[str, Float] = Field(default_factory=dict)
+    """Share of the training tokens by corpus, relative to each other; all corpora or none must be named. Empty: every
+    corpus by its size, each document once an epoch."""
     duplicates: Duplicates = Duplicates()
     """Duplicate removal."""
+    quality: QualityModel | None = None
+    """A model-based quality score; `null` has none."""
     decontamination: Decontamination | None = Decontamination()
     """Decontamination of training text; `null` switches it off."""
     split: Split = Split()
     """Train, validation and test."""
     tokenizer: Tokenizer = Tokenizer()
     """The tokenizer."""
+    packing: Packing = Packing()
+    """Whether windows of training cross the borders of documents."""
 
     @model_validator(mode="after")
     def _each_corpus_once(self) -> "DatasetSpec":
         if len(set(self.corpora)) != len(self.corpora):
             raise ValueError(f"corpora names one twice: {list(self.corpora)}")
+        if self.weights and set(self.weights) != set(self.corpora):
+            raise ValueError(f"weights names {sorted(self.weights)}; expected every corpus of {list(self.corpora)}")
+        if any(weight <= 0 for weight in self.weights.values()):
+            raise ValueError(f"weights must be above 0, got {self.weights}")
         return self

@@ -7,7 +7,7 @@ artifact's address contains the version, so everything made by the stage and aft
 from lm_pipeline.artifacts import Stage
 
 RAW_DOCUMENTS = Stage("raw_documents", 1)
-DOCUMENT_PART = Stage("document_part", 1)
+DOCUMENT_PART = Stage("document_part", 2)
 DOCUMENTS = Stage("documents", 1)
 SIGNATURES = Stage("signatures", 1)
 UNIQUE_DOCUMENTS = Stage("unique_documents", 1)

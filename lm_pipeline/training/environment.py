@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lm_pipeline.errors import InputError
-from lm_pipeline.specs.experiment import Training
+from lm_pipeline.specs.training import Training
 
 
 def choose_device(training: Training) -> torch.device:

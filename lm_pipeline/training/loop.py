@@ -18,7 +18,7 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import RECURRENT, NeuralSpec, build_model
 from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.models.state import State
-from lm_pipeline.specs.experiment import Training
+from lm_pipeline.specs.training import Training
 from lm_pipeline.training import checkpoint, environment, guard
 from lm_pipeline.training.curve import Curve
 from lm_pipeline.training.interruption import Interruption

@@ -18,7 +18,8 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import NeuralSpec, count_parameters
 from lm_pipeline.models.ngram import NgramModel
 from lm_pipeline.models.storage import CONFIG, save_model
-from lm_pipeline.specs import experiment as specs
+from lm_pipeline.specs import model as model_specs
+from lm_pipeline.specs.training import Training
 from lm_pipeline.tokenization.shards import Shard
 from lm_pipeline.tokenization.tokenizer import BOS
 from lm_pipeline.training.interruption import EXIT_CODE
@@ -38,9 +39,9 @@ class TrainingRequest(BaseModel):
 
     experiment: str
     """Name of the experiment, for messages."""
-    model: specs.Model
+    model: model_specs.Model
     """The model."""
-    training: specs.Training
+    training: Training
     """The loop's settings; defaults for an n-gram model, which is counted."""
     shards_dir: Path
     """Folder of the token shards."""
@@ -80,7 +81,7 @@ def train_from_request(path: Path) -> int:
     """
     request = read_request(path)
     request.work_dir.mkdir(parents=True, exist_ok=True)
-    if isinstance(request.model, specs.NgramModel):
+    if isinstance(request.model, model_specs.NgramModel):
         return _count(request, request.model)
     return _train(request, request.model)
 
@@ -175,7 +176,7 @@ def _write_outputs(request: TrainingRequest, session: Session) -> None:
     )
 
 
-def _count(request: TrainingRequest, spec: specs.NgramModel) -> int:
+def _count(request: TrainingRequest, spec: model_specs.NgramModel) -> int:
     """The n-gram model: one pass over the training tokens, and the same output files."""
     begin = time.perf_counter()
     shard = Shard.open(request.shards_dir, "train", request.vocab_size)

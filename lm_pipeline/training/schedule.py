@@ -2,7 +2,7 @@
 
 import math
 
-from lm_pipeline.specs.experiment import Training
+from lm_pipeline.specs.training import Training
 
 
 def learning_rate(training: Training, step: int) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.state import State
-from lm_pipeline.specs.experiment import Training
+from lm_pipeline.specs.training import Training
 from lm_pipeline.training.checkpoint import Checkpoint
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lm_pipeline.corpus.readers.opened import Opened
-from lm_pipeline.corpus.readers.records import Quarantined, Record, record_of
+from lm_pipeline.corpus.readers.records import ROLES, Quarantined, Record, record_of
 
 _BATCH_ROWS = 1024
 
@@ -21,7 +21,7 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
     try:
         with pq.ParquetFile(file.path) as table:
             existing = table.schema_arrow.names
-            wanted = [name for name in (fields.text, fields.target, fields.label, fields.group) if name is not None]
+            wanted = [name for name in (getattr(fields, role) for role in ROLES) if name is not None]
             missing = [name for name in wanted if name not in existing]
             if missing:
                 detail = f"no column {', '.join(missing)}; the file has: {', '.join(existing) or 'none'}"

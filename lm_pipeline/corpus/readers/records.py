@@ -1,10 +1,16 @@
 """What every reader yields: a record, or the reason why one could not be read."""
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lm_pipeline.specs.corpus import Fields
+
+ROLES = ("text", "target", "label", "group", "title", "url", "date")
+"""Fields of `specs.corpus.Fields`: what a record may bring besides its place."""
+
+_TEXTUAL = ("text", "target")
 
 EXCERPT_CHARACTERS = 200
 """Longest excerpt of a quarantined record, in characters."""
@@ -21,6 +27,9 @@ class Record:
         target: text of the target field, if the spec names one.
         label: the label field as text.
         group: the group field as text.
+        title: its title, where the field is named or the format brings one.
+        url: the address that it came from, likewise.
+        date: its date as written, likewise; ISO 8601 where the format says what it is.
         byte_offset: where the record begins in the (decompressed) file; None where the format has no such place.
         byte_length: its length there, line end left out.
     """
@@ -30,6 +39,9 @@ class Record:
     target: str | None = None
     label: str | None = None
     group: str | None = None
+    title: str | None = None
+    url: str | None = None
+    date: str | None = None
     byte_offset: int | None = None
     byte_length: int | None = None
 
@@ -93,12 +105,12 @@ def record_of(
 ) -> Record | Quarantined:
     """Pick the fields of one row or JSON object.
 
-    Text and target must be text. Label and group may also be numbers or booleans, which become text, or null. Bytes (as
-    SQLite and Parquet hand out unchecked text) must be UTF-8, of at most `max_bytes`; text that came in a line was
-    bounded with its line.
+    Text and target must be text. The others may also be numbers, booleans or dates, which become text, or null. Bytes
+    (as SQLite and Parquet hand out unchecked text) must be UTF-8, of at most `max_bytes`; text that came in a line
+    was bounded with its line.
     """
     picked: dict[str, str | None] = {}
-    for role in ("text", "target", "label", "group"):
+    for role in ROLES:
         name = getattr(fields, role)
         if name is None:
             continue
@@ -113,9 +125,9 @@ def record_of(
             value = decode(value, record, None)
             if isinstance(value, Quarantined):
                 return value
-        if role in ("label", "group") and isinstance(value, bool | int | float):
-            value = str(value).lower() if isinstance(value, bool) else str(value)
-        if value is None and role in ("label", "group"):
+        if role not in _TEXTUAL:
+            value = _as_text(value)
+        if value is None and role not in _TEXTUAL:
             continue
         if not isinstance(value, str):
             detail = f"field {name!r} for {role} is {type(value).__name__}; expected text"
@@ -127,6 +139,15 @@ def record_of(
     text = picked.pop("text")
     assert text is not None
     return Record(record, text, byte_offset=byte_offset, byte_length=byte_length, **picked)
+
+
+def _as_text(value: Any) -> Any:
+    """Numbers, booleans and dates as text; what is none of them unchanged."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dt.date | dt.time):  # a datetime is a date
+        return value.isoformat()
+    return str(value) if isinstance(value, int | float) else value
 
 
 def _problem(text: str, name: str) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from lm_pipeline.corpus.readers.opened import Opened
-from lm_pipeline.corpus.readers.records import Quarantined, Record, record_of
+from lm_pipeline.corpus.readers.records import ROLES, Quarantined, Record, record_of
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.corpus import SqliteFormat
 
@@ -64,8 +64,7 @@ def _is_damage(error: Exception) -> bool:
 
 
 def _check_columns(file: Opened, columns: list[str], query: str) -> None:
-    roles = ("text", "target", "label", "group")
-    missing = [name for role in roles if (name := getattr(file.fields, role)) is not None and name not in columns]
+    missing = [name for role in ROLES if (name := getattr(file.fields, role)) is not None and name not in columns]
     if missing:
         raise InputError(
             f"The query {query!r} has no column {', '.join(missing)}, which `fields` names. Its columns are:"

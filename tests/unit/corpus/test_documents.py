@@ -25,7 +25,8 @@ from lm_pipeline.corpus.documents import (
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.errors import InputError
-from lm_pipeline.specs.corpus import Cleaning, CorpusSpec, PathSource, TextFormat
+from lm_pipeline.specs.cleaning import Cleaning
+from lm_pipeline.specs.corpus import CorpusSpec, PathSource, TextFormat
 
 ENGLISH = (
     "The river that runs through the town is old, and people have walked along it to work with their children. " * 3

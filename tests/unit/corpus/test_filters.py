@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_pipeline.corpus.filters import RULES, choose_profile, with_reasons, with_statistics
-from lm_pipeline.specs.corpus import CHINESE, PROFILES, Cleaning
+from lm_pipeline.specs.cleaning import CHINESE, PROFILES, Cleaning
 
 ENGLISH_TEXT = (
     "The river that runs through the town is old, and people have walked along it to work with their children for as"

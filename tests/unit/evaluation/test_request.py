@@ -12,7 +12,7 @@ from lm_pipeline.evaluation.score_text import score_text
 from lm_pipeline.models.language_model import build_model
 from lm_pipeline.models.ngram import NgramModel
 from lm_pipeline.models.storage import save_model
-from lm_pipeline.specs.experiment import LstmModel
+from lm_pipeline.specs.model import LstmModel
 from lm_pipeline.tokenization.shards import Shard
 from lm_pipeline.tokenization.tokenizer import MODEL_FILE, Tokenizer
 

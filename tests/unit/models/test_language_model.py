@@ -5,7 +5,7 @@ from lm_pipeline.models.language_model import BACKBONES, RECURRENT, build_model,
 from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.models.state import State
 from lm_pipeline.models.storage import load_model, save_model
-from lm_pipeline.specs.experiment import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.specs.model import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
 
 SPECS = {
     "rnn": RnnModel(num_layers=2, width=16),

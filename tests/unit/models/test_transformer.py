@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lm_pipeline.models.transformer import Transformer, attend, rotary_table, rotate
-from lm_pipeline.specs.experiment import TransformerModel
+from lm_pipeline.specs.model import TransformerModel
 
 
 def test_rotary_scores_depend_on_distance_alone():

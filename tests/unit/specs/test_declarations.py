@@ -122,8 +122,8 @@ def test_a_mistake_in_an_experiment_is_named_by_file_line_and_key(tmp_path, old,
     [
         ("{kind: path, path: text, pth: 1}", ":3: attributes.source.pth: unknown key 'pth'. Did you mean 'path'?"),
         (
-            "{kind: url, url: 'http://x', exclude: []}",
-            ":3: attributes.source.exclude: unknown key 'exclude'. Available:",
+            "{kind: url, url: 'http://x', headers: []}",
+            ":3: attributes.source.headers: unknown key 'headers'. Available:",
         ),
         ("{kind: path, path: 7}", ":3: attributes.source.path: Input should be a valid string. Given: 7."),
         (

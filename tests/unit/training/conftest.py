@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lm_pipeline.specs.experiment import CnnModel, GruModel, LstmModel, RnnModel, Training, TransformerModel
+from lm_pipeline.specs.model import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.specs.training import Training
 from lm_pipeline.training.loop import Job
 from lm_pipeline.training.plan import TokenStream
 from lm_pipeline.training.progress import Reporter

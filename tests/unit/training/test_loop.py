@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lm_pipeline.errors import InputError
-from lm_pipeline.specs.experiment import Training
+from lm_pipeline.specs.training import Training
 from lm_pipeline.training import checkpoint
 from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.guard import DivergedError

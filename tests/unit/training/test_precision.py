@@ -1,7 +1,7 @@
 import torch
 
 from lm_pipeline.models.language_model import build_model
-from lm_pipeline.specs.experiment import LstmModel
+from lm_pipeline.specs.model import LstmModel
 from lm_pipeline.training.plan import Batch
 from lm_pipeline.training.precision import MIN_GAIN, measure_precision
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_pipeline.specs.experiment import Training
+from lm_pipeline.specs.training import Training
 from lm_pipeline.training.schedule import learning_rate
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
-from lm_pipeline.specs.corpus import AutoFormat, Cleaning, CorpusSpec, Fields, PathSource
+from lm_pipeline.specs.cleaning import Cleaning
+from lm_pipeline.specs.corpus import AutoFormat, CorpusSpec, Fields, PathSource
 
 
 class Reading:

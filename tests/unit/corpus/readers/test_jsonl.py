@@ -92,7 +92,8 @@ import re, sys
 from pathlib import Path
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
-from lm_pipeline.specs.corpus import Cleaning, CorpusSpec, PathSource
+from lm_pipeline.specs.cleaning import Cleaning
+from lm_pipeline.specs.corpus import CorpusSpec, PathSource
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
 spec = CorpusSpec(source=PathSource(path="x"), cleaning=Cleaning(max_line_bytes=limit))
 for record in read_records(RawFile(path.name, path.stat().st_size, "", path), spec):
