@@ -7,9 +7,9 @@ the whole file and turns a lone surrogate into NUL; pyarrow's JSON reader crashe
 import json
 from collections.abc import Iterator
 
-from lm_pipeline.corpus.readers.lines import UTF8_BOM
+from lm_pipeline.corpus.readers.encodings import UTF8_BOM
 from lm_pipeline.corpus.readers.opened import Opened
-from lm_pipeline.corpus.readers.records import Quarantined, Record, decode, excerpt, record_of
+from lm_pipeline.corpus.readers.records import Quarantined, Record, excerpt, record_of
 
 
 def read(file: Opened) -> Iterator[Record | Quarantined]:
@@ -26,7 +26,7 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
         if data.isspace() or not data:
             continue
         # The line end stays on: JSON allows it, and cutting it off would copy a line that may be long.
-        text = decode(data, line.number, where)
+        text = file.decode(data, line.number, where)
         yield text if isinstance(text, Quarantined) else _parse(file, text, line.number, where, length)
 
 

@@ -1,43 +1,15 @@
-"""Bytes to lines: decompression, byte ranges, byte-order marks and a bound on memory.
+"""Bytes to lines: byte ranges, and a bound on memory.
 
-Every step is a generator over chunks of bytes. What goes wrong inside a compressed stream reaches the reader as one
-last line with a reason, after all whole lines before it.
+What goes wrong inside a stream reaches the reader as one last line with a reason, after all whole lines before it.
 """
 
-import bz2
-import codecs
-import gzip
-import lzma
-import zlib
 from collections.abc import Iterable, Iterator
-from io import BufferedReader
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import zstandard
+from lm_pipeline.corpus.readers.compression import CHUNK, DamagedStreamError
 
-CHUNK = 1 << 20
 _HEAD = 1000
-
-Compression = Literal["gzip", "bzip2", "xz", "zstd"]
-EXTENSIONS: dict[str, Compression] = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
-MAGIC: dict[bytes, Compression] = {
-    b"\x1f\x8b\x08": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
-UTF8_BOM = codecs.BOM_UTF8
-UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-
-
-class DamagedStreamError(Exception):
-    """A compressed or encoded stream ended early or does not decode; never leaves the readers."""
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
 
 
 class Line(NamedTuple):
@@ -108,85 +80,6 @@ def _line(number: int, offset: int, length: int, kept: list[bytes], max_bytes: i
         return Line(number, offset, length, kept[0] if len(kept) == 1 else b"".join(kept))
     detail = f"{length} bytes; cleaning.max_line_bytes is {max_bytes}"
     return Line(number, offset, length, kept[0], "too_long", detail)
-
-
-def read_chunks(path: Path, compression: Compression | None, start: int = 0) -> Iterator[bytes]:
-    """The file's bytes, decompressed, in chunks of about 1 MB.
-
-    Args:
-        path: the file.
-        compression: how it is compressed; all members or frames of it are read.
-        start: position of the first byte, for an uncompressed file.
-
-    Raises:
-        DamagedStreamError: after the last good chunk, where a compressed stream ends early or is damaged.
-    """
-    with path.open("rb") as raw:
-        if compression is None:
-            raw.seek(start)
-            while chunk := raw.read(CHUNK):
-                yield chunk
-            return
-        assert start == 0, "a compressed file has no byte ranges"
-        try:
-            yield from _decompress(raw, compression)
-        except EOFError as error:
-            detail = f"the {compression} stream ends before its end marker; records before this one were read"
-            raise DamagedStreamError(f"truncated_{compression}", detail) from error
-        except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's fault, not the stream's
-            raise DamagedStreamError(f"corrupt_{compression}", f"not a sound {compression} stream: {error}") from error
-
-
-def _decompress(raw: BufferedReader, compression: Compression) -> Iterator[bytes]:
-    if compression == "zstd":
-        yield from _zstd_chunks(raw)
-        return
-    if not raw.peek(1):
-        raise EOFError  # an empty file is no stream at all, but the standard library reads it as an empty one
-    opened = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}[compression]
-    with opened(raw, "rb") as stream:
-        # read1, because read() throws away what it has when the stream turns out to be truncated.
-        while chunk := stream.read1(CHUNK):
-            yield chunk
-
-
-def _zstd_chunks(raw: BufferedReader) -> Iterator[bytes]:
-    """All frames; unlike `zstandard`'s own readers this notices a missing end.
-
-    Pieces of 4 KB bound what a hostile frame can expand to (at most 32768 times) before it is looked at.
-    """
-    decompressor = zstandard.ZstdDecompressor()
-    frame = decompressor.decompressobj()
-    while piece := raw.read(4096):
-        while piece:
-            if frame.eof:
-                frame = decompressor.decompressobj()
-            data = frame.decompress(piece)
-            if data:
-                yield data
-            piece = frame.unused_data if frame.eof else b""
-    if not frame.eof:
-        raise EOFError
-
-
-def transcode_utf16(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """UTF-16 to UTF-8, the byte-order mark dropped.
-
-    Raises:
-        DamagedStreamError: after the last good chunk.
-    """
-    decoder = codecs.getincrementaldecoder(encoding)()
-    first = True
-    try:
-        for chunk in chunks:
-            text = decoder.decode(chunk)
-            yield (text.removeprefix("\ufeff") if first and text else text).encode()
-            first = first and not text
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise DamagedStreamError("invalid_utf16", f"{error.reason}; expected {encoding} as the mark says") from error
 
 
 _known_lines: dict[tuple[Path, int, int], list[tuple[int, int]]] = {}

@@ -1,41 +1,53 @@
-"""A raw file that a reader works on: where it is, how it is compressed, which part of it is wanted."""
+"""What a reader works on: a stream of decompressed bytes, wherever it lies and however it was packed."""
 
+import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
-from lm_pipeline.corpus.readers.lines import (
-    UTF16,
-    Compression,
-    Line,
-    line_start,
-    read_chunks,
-    split_lines,
-    transcode_utf16,
+from lm_pipeline.corpus.readers.compression import (
+    DamagedStreamError,
+    Expansion,
+    compression_of,
+    decompressed,
+    file_chunks,
 )
+from lm_pipeline.corpus.readers.encodings import WIDE, by_mark, transcoded
+from lm_pipeline.corpus.readers.lines import Line, line_start, split_lines
+from lm_pipeline.corpus.readers.records import Quarantined, decode
 from lm_pipeline.specs.corpus import CorpusSpec, Fields, PythonSource, TextFormat
 
+HEAD_BYTES = 8192
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Opened:
-    """What every reader is given.
+    """A raw file, or a member of an archive, that is being read once from its beginning.
 
     Attributes:
-        path: a local file with the bytes.
+        name: its path in the listing, or in the archive; the extension of what it was compressed with left on.
         spec: the corpus.
-        head: the first (decompressed) bytes, at most 8 KB.
-        compression: how `path` is compressed; None if it is not.
-        start: first byte wanted; a line belongs to the range in which it begins.
+        head: its first (decompressed) bytes, at most 8 KB.
+        content: all its (decompressed) bytes in chunks; raises `DamagedStreamError` after the last good one. Can be
+            gone through once.
+        expansion: watches what the raw file's streams become.
+        path: a file on this machine with the same bytes; None where they come out of a compressed file or an archive.
+        start: first byte wanted, of a file with one record a line.
         end: first byte not wanted; None for all.
     """
 
-    path: Path
+    name: str
     spec: CorpusSpec
     head: bytes
-    compression: Compression | None = None
+    content: Iterator[bytes]
+    expansion: Expansion
+    path: Path | None = None
     start: int = 0
     end: int | None = None
+    _charset: str | None = None
 
     @property
     def max_bytes(self) -> int:
@@ -50,26 +62,124 @@ class Opened:
         return self.spec.fields
 
     @property
-    def utf16(self) -> str | None:
-        """The encoding that a UTF-16 byte-order mark declares."""
-        return UTF16.get(self.head[:2])
-
-    @property
-    def has_offsets(self) -> bool:
-        """Whether positions in the decompressed bytes are positions in UTF-8 text."""
-        return self.utf16 is None
-
-    @property
     def unit(self) -> Literal["file", "paragraph", "line"]:
         """What one document of a text file is."""
         return self.spec.format.unit if isinstance(self.spec.format, TextFormat) else "file"
 
+    @property
+    def charset(self) -> str:
+        """The character set of a text file, as Python names it: the one that is declared, else the one detected."""
+        charset = self._charset
+        if charset is None:
+            declared: str = getattr(self.spec.format, "encoding", "auto")
+            charset = by_mark(self.head) or ("utf-8" if declared == "auto" else declared)
+            self._charset = charset
+        return charset
+
+    @property
+    def has_offsets(self) -> bool:
+        """Whether `lines` are the file's own bytes, so that their places are places in the file."""
+        return self.charset not in WIDE
+
     def lines(self) -> Iterator[Line]:
-        """The lines of the wanted range, as UTF-8."""
+        """The lines of the wanted range; UTF-16 and UTF-32 as UTF-8, everything else as it is."""
         offset = number = 0
+        chunks = self.content
         if self.start:
+            assert self.path is not None, "only a plain file has byte ranges"
             offset, number = line_start(self.path, self.start)
-        chunks = read_chunks(self.path, self.compression, offset)
-        if self.utf16:
-            chunks = transcode_utf16(chunks, self.utf16)
+            chunks = file_chunks(self.path, offset)
+        if not self.has_offsets:
+            chunks = transcoded(chunks, self.charset)
         return split_lines(chunks, self.max_bytes, offset, number, self.end)
+
+    def decode(self, data: bytes, record: int | None, byte_offset: int | None) -> str | Quarantined:
+        """Bytes of `lines` as text, or the quarantined record that names the bad byte."""
+        return decode(data, record, byte_offset, self.charset)
+
+    def stream(self) -> io.BufferedReader:
+        """The content as a binary file to read from, forwards only."""
+        return io.BufferedReader(_Raw(self.content), 1 << 16)
+
+    @contextmanager
+    def local(self) -> Iterator[Path]:
+        """The content as a file on this machine, for formats that are not read from front to back.
+
+        What is compressed or in an archive is written to a temporary file meanwhile (in `TMPDIR`).
+
+        Raises:
+            DamagedStreamError: the compressed stream or the archive is damaged.
+        """
+        if self.path is not None:
+            yield self.path
+            return
+        with TemporaryDirectory(prefix="lm-pipeline-") as folder:
+            path = Path(folder) / "content"
+            with path.open("wb") as file:
+                for chunk in self.content:
+                    file.write(chunk)
+            yield path
+
+
+class _Raw(io.RawIOBase):
+    """Chunks as a raw binary file."""
+
+    def __init__(self, chunks: Iterator[bytes]):
+        super().__init__()
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = memoryview(chunk)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+def open_file(path: Path, name: str, spec: CorpusSpec, start: int = 0, end: int | None = None) -> Opened:
+    """Open a file on this machine; what it is compressed with is seen through."""
+    with path.open("rb") as file:
+        first = file.read(8)
+    plain = compression_of(name, first) is None
+    opened = open_stream(file_chunks(path), name, spec, Expansion(spec.extraction.max_expansion))
+    if plain:
+        opened.path, opened.start, opened.end = path, start, end
+    return opened
+
+
+def open_stream(chunks: Iterator[bytes], name: str, spec: CorpusSpec, expansion: Expansion) -> Opened:
+    """Open a stream of bytes, such as a member of an archive; what it is compressed with is seen through."""
+    first, chunks = peeked(chunks, 8)
+    compression = compression_of(name, first)
+    if compression:
+        chunks = decompressed(chunks, compression, expansion)
+    head, chunks = peeked(chunks, HEAD_BYTES)
+    return Opened(name, spec, head[:HEAD_BYTES], chunks, expansion)
+
+
+def peeked(chunks: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """The first `size` bytes or a little more (fewer of a shorter or damaged stream), and the whole stream."""
+    seen: list[bytes] = []
+    damage: DamagedStreamError | None = None
+    try:
+        while sum(map(len, seen)) < size and (chunk := next(chunks, None)) is not None:
+            seen.append(chunk)
+    except DamagedStreamError as error:
+        damage = error
+
+    def whole() -> Iterator[bytes]:
+        while seen:
+            yield seen.pop(0)
+        if damage:
+            raise damage
+        yield from chunks
+
+    return b"".join(seen), whole()

@@ -19,7 +19,7 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
     number = 0
     fields = file.fields
     try:
-        with pq.ParquetFile(file.path) as table:
+        with file.local() as path, pq.ParquetFile(path) as table:
             existing = table.schema_arrow.names
             wanted = [name for name in (getattr(fields, role) for role in ROLES) if name is not None]
             missing = [name for name in wanted if name not in existing]

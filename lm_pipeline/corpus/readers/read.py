@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers import jsonl, parquet, sqlite, text
-from lm_pipeline.corpus.readers.lines import EXTENSIONS, MAGIC, UTF16, Compression, DamagedStreamError, read_chunks
-from lm_pipeline.corpus.readers.opened import Opened
+from lm_pipeline.corpus.readers.compression import EXTENSIONS, DamagedStreamError
+from lm_pipeline.corpus.readers.encodings import by_mark
+from lm_pipeline.corpus.readers.opened import HEAD_BYTES, Opened, open_file
 from lm_pipeline.corpus.readers.records import Quarantined, Record, excerpt
 from lm_pipeline.specs.corpus import CorpusSpec
 
@@ -43,8 +43,7 @@ _OTHER_FORMATS = {
     *(".gif", ".jpeg", ".jpg", ".png"),
 }
 """Extensions that are known to hold neither plain text nor what a reader takes."""
-_LINE_FORMATS = ("text", "jsonl")
-_HEAD_BYTES = 8192
+_TEXT_FORMATS = ("text", "jsonl")
 
 
 def read_records(
@@ -65,68 +64,51 @@ def read_records(
         InputError: the file is gone or changed size since it was listed, or a query is wrong.
     """
     with file.local() as path:
-        compression = _compression(path, file.name)
-        opened = Opened(path, spec, _head(path, compression), compression, start, end)
-        kind = _detect(file.name, opened)
-        if isinstance(kind, Quarantined):
-            if start == 0:
-                yield kind
-            return
+        opened = open_file(path, file.name, spec, start, end)
+        kind = _detect(opened)
         if not _has_ranges(kind, opened):
             if start:
                 return
-            opened = replace(opened, end=None)
+            opened.end = None
+        yield from _read(kind, opened)
+
+
+def _read(kind: str | Quarantined, opened: Opened) -> Iterator[Record | Quarantined]:
+    if isinstance(kind, Quarantined):
+        yield kind
+        return
+    try:
         yield from READERS[kind](opened)
+    except DamagedStreamError as error:  # of a format that needs the whole file
+        yield Quarantined(None, None, error.reason, error.detail)
 
 
 def divisible(file: RawFile, spec: CorpusSpec) -> bool:
-    """Whether byte ranges of the file can be read apart: uncompressed UTF-8 with one record a line."""
+    """Whether byte ranges of the file can be read apart: uncompressed, no UTF-16, with one record a line."""
     if file.member is not None:
         return False
     file.check_size()
-    compression = _compression(file.location, file.name)
-    opened = Opened(file.location, spec, _head(file.location, compression), compression)
-    kind = _detect(file.name, opened)
-    return isinstance(kind, str) and _has_ranges(kind, opened)
+    opened = open_file(file.location, file.name, spec)
+    return _has_ranges(_detect(opened), opened)
 
 
-def _has_ranges(kind: str, file: Opened) -> bool:
+def _has_ranges(kind: str | Quarantined, file: Opened) -> bool:
     one_record_a_line = kind == "jsonl" or (kind == "text" and file.unit == "line")
-    return one_record_a_line and file.compression is None and file.utf16 is None
+    return one_record_a_line and file.path is not None and file.has_offsets
 
 
-def _compression(path: Path, name: str) -> Compression | None:
-    """By the extension, else by the first bytes."""
-    declared = EXTENSIONS.get(Path(name).suffix.lower())
-    if declared:
-        return declared
-    with path.open("rb") as raw:
-        first = raw.read(8)
-    return next((compression for magic, compression in MAGIC.items() if first.startswith(magic)), None)
-
-
-def _head(path: Path, compression: Compression | None) -> bytes:
-    try:
-        return next(iter(read_chunks(path, compression)), b"")[:_HEAD_BYTES]
-    except DamagedStreamError:
-        return b""  # the reader meets the same damage and reports it
-
-
-def _detect(name: str, file: Opened) -> str | Quarantined:
+def _detect(file: Opened) -> str | Quarantined:
     """The reader's kind, or why no reader takes the file."""
     kind = file.spec.format.kind
     if kind == "auto":
-        kind = _by_extension(name) or _by_content(file.head)
+        kind = _by_extension(file.name) or _by_content(file.head)
     if kind == "sqlite" and file.spec.format.kind == "auto":
         detail = "an SQLite database has no text of its own: give `format: {kind: sqlite, query: SELECT ...}`"
         return Quarantined(None, None, "needs_query", detail)
     if kind not in READERS:
         detail = f"{kind} files have no reader; declare `format` if it is text or JSON lines, else convert it"
         return Quarantined(None, None, "unsupported_format", detail, excerpt(file.head))
-    if file.compression and kind not in _LINE_FORMATS:
-        detail = f"a {kind} file compressed with {file.compression}; decompress it first"
-        return Quarantined(None, None, "unsupported_format", detail)
-    if kind in _LINE_FORMATS and _is_binary(file.head):
+    if kind in _TEXT_FORMATS and _is_binary(file.head):
         detail = f"not {kind}: NULs and other non-text among the first {len(file.head)} bytes"
         return Quarantined(None, file.head.index(0), "binary", detail, excerpt(file.head))
     return kind
@@ -149,7 +131,7 @@ def _by_content(head: bytes) -> str:
     first_line = head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")[0].strip()
     if not first_line.startswith(b"{"):
         return "text"
-    if len(first_line) >= _HEAD_BYTES - 1024:
+    if len(first_line) >= HEAD_BYTES - 1024:
         return "jsonl"  # a long first line is cut by the head; nobody writes prose like that
     try:
         return "jsonl" if isinstance(json.loads(first_line), dict) else "text"
@@ -163,7 +145,7 @@ def _is_binary(head: bytes) -> bool:
     A stray NUL or a wrong byte leaves it text, so that they cost one record and not the file; text in another encoding
     has no NULs and is reported as what it is, invalid UTF-8.
     """
-    if head[:2] in UTF16 or 0 not in head:
+    if by_mark(head) or 0 not in head:
         return False
     controls = sum(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)
     undecodable = head.decode("utf-8", "replace").count("\ufffd")

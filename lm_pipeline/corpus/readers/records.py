@@ -78,14 +78,16 @@ def excerpt(data: bytes | str, around: int = 0) -> str:
     return shown[:EXCERPT_CHARACTERS]
 
 
-def decode(data: bytes, record: int | None, byte_offset: int | None) -> str | Quarantined:
-    """UTF-8 to text, or the quarantined record that names the bad byte."""
+def decode(data: bytes, record: int | None, byte_offset: int | None, charset: str = "utf-8") -> str | Quarantined:
+    """Bytes to text, or the quarantined record that names the bad byte."""
+    wide = charset.startswith(("utf-16", "utf-32"))  # UTF-8 by now, see `encodings.transcoded`
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8" if wide else charset)
     except UnicodeDecodeError as error:
         where = None if byte_offset is None else byte_offset + error.start
-        detail = f"byte 0x{data[error.start]:02x} at {error.start} of the record: {error.reason}; expected UTF-8"
-        return Quarantined(record, where, "invalid_utf8", detail, excerpt(data, error.start))
+        detail = f"byte 0x{data[error.start]:02x} at {error.start} of the record: {error.reason}; expected {charset}"
+        reason = "invalid_utf8" if charset == "utf-8" else "undecodable"
+        return Quarantined(record, where, reason, detail, excerpt(data, error.start))
     if "\0" in text:
         index = data.index(0)
         where = None if byte_offset is None else byte_offset + index

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 from lm_pipeline.corpus.readers.opened import Opened
 from lm_pipeline.corpus.readers.records import ROLES, Quarantined, Record, record_of
@@ -25,7 +26,7 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
     number = 0
     tables: list[str] = []
     # immutable: no lock and no journal file beside raw data, which never changes.
-    with closing(sqlite3.connect(f"{file.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+    with file.local() as path, closing(sqlite3.connect(_address(path), uri=True)) as connection:
         connection.text_factory = bytes  # SQLite does not check that text is UTF-8; record_of does
         try:
             tables = [name.decode("utf-8", "replace") for (name,) in connection.execute(_TABLES)]
@@ -55,6 +56,10 @@ def _authorise(action: int, _first: str | None, second: str | None, _database: s
     if action in _ALLOWED and not (action == sqlite3.SQLITE_FUNCTION and second == "load_extension"):
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
+
+
+def _address(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro&immutable=1"
 
 
 def _is_damage(error: Exception) -> bool:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lm_pipeline.corpus.readers.lines import UTF8_BOM, Line
+from lm_pipeline.corpus.readers.encodings import UTF8_BOM
+from lm_pipeline.corpus.readers.lines import Line
 from lm_pipeline.corpus.readers.opened import Opened
-from lm_pipeline.corpus.readers.records import Quarantined, Record, decode, excerpt
+from lm_pipeline.corpus.readers.records import Quarantined, Record, excerpt
 
 _IDEOGRAPHIC_SPACE = "\u3000".encode()
 
@@ -49,7 +50,7 @@ class _Draft:
             where = None if where is None else len(UTF8_BOM)
         if file.unit != "file":
             data = data.rstrip(b"\r\n")
-        text = decode(data, self.number, where)
+        text = file.decode(data, self.number, where)
         if isinstance(text, Quarantined):
             return text
         return Record(self.number, text, byte_offset=where, byte_length=None if where is None else len(data))

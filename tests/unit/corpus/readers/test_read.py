@@ -1,7 +1,11 @@
+import bz2
 import gzip
+import lzma
 import os
 import random
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -10,6 +14,7 @@ from lm_pipeline.corpus.readers.records import Quarantined, Record
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.corpus import CorpusSpec, JsonlFormat, PythonSource, TextFormat
 
+COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
 JSON = '{"text": "一"}\n{"text": "two"}\n'.encode()
 
 
@@ -62,9 +67,14 @@ def test_a_database_without_a_query_says_that_it_needs_one(reading):
     assert "kind: sqlite" in bad.detail
 
 
-def test_compressed_tables_are_refused(reading):
-    (bad,) = reading("a.parquet.gz", gzip.compress(b"PAR1"))
-    assert bad.reason == "unsupported_format"
+@pytest.mark.parametrize("name", COMPRESS)
+def test_a_compressed_table_is_read_like_a_plain_one(reading, name):
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": ["法律", "law"]}), sink)
+    data = COMPRESS[name](sink.getvalue().to_pybytes())
+    assert [record.text for record in reading(f"a.parquet{name}", data)] == ["法律", "law"]
+    (bad,) = reading(f"a.parquet{name}", data[:-10])
+    assert bad.reason.startswith(("truncated_", "corrupt_"))
 
 
 def test_a_file_that_changed_since_its_listing_is_refused(reading):

@@ -51,7 +51,7 @@ def test_a_utf16_mark_is_honoured_and_leaves_no_byte_locator(reading, encoding):
 def test_cut_utf16_is_quarantined_after_the_lines_before_it(reading):
     records = reading("a.txt", "\ufeff中文\nsecond".encode("utf-16-le")[:-1], TextFormat(unit="line"))
     assert records[0].text == "中文"
-    assert records[1].reason == "invalid_utf16"
+    assert records[1].reason == "undecodable"
 
 
 @pytest.mark.parametrize(("unit", "good"), [("line", ["ok", "好", "end"]), ("paragraph", ["ok", "end"]), ("file", [])])
