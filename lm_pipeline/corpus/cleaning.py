@@ -8,6 +8,7 @@ import xxhash
 from lm_pipeline.corpus.document_tables import DOCUMENTS
 from lm_pipeline.corpus.filters import choose_profile, with_reasons, with_statistics
 from lm_pipeline.corpus.language import identify_language
+from lm_pipeline.corpus.mojibake import mended
 from lm_pipeline.corpus.normalisation import normalised
 from lm_pipeline.corpus.readers.records import ROLES, Record
 from lm_pipeline.specs.corpus import CorpusSpec
@@ -37,8 +38,11 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
         },
         schema_overrides={name: dtype for name, dtype in DOCUMENTS.items() if name in _RAW_COLUMNS},
     )
+    prose = ("text", "target", "title")
+    if spec.cleaning.fix_encoding:
+        raw = raw.with_columns(mended(raw[name]) for name in prose)
     clean = raw.with_columns(
-        normalised(pl.col("text")), normalised(pl.col("target")), corpus=pl.lit(corpus, dtype=pl.String)
+        *(normalised(pl.col(name), spec.cleaning.width) for name in prose), corpus=pl.lit(corpus, dtype=pl.String)
     )
     if spec.language == "auto":
         answers = identify_language(clean["text"].to_list())

@@ -10,14 +10,12 @@ older one had not assigned.
 
 import functools
 import unicodedata
-from collections.abc import Iterable
-from typing import Any
 
 import numba
 import numpy as np
-import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
+
+from lm_pipeline.corpus.utf8 import Texts, decode, utf8_buffers
 
 _SEPARATOR, _PLAIN, _IDEOGRAPH, _MARK = 0, 1, 2, 3
 _KIND = 3  # the two bits that decide where words begin and end
@@ -49,9 +47,6 @@ _HASH_PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT_32 = np.uint64(32)
 _SHIFT_29 = np.uint64(29)
 
-Texts = pa.Array | pa.ChunkedArray | pl.Series | Iterable[str]
-"""Texts to be segmented: an Arrow or polars column, or strings. A null counts as an empty text."""
-
 
 @functools.cache
 def _classes() -> NDArray[np.uint8]:
@@ -80,20 +75,6 @@ def _folded() -> NDArray[np.uint32]:
 
 
 @numba.njit(cache=True)
-def _decode(data, at):
-    """The code point that begins at byte `at` of valid UTF-8, and where the next one begins."""
-    byte = np.uint32(data[at])
-    if byte < 0x80:
-        return byte, at + 1
-    if byte < 0xE0:
-        return ((byte & 0x1F) << 6) | (data[at + 1] & 0x3F), at + 2
-    if byte < 0xF0:
-        return ((byte & 0x0F) << 12) | ((data[at + 1] & 0x3F) << 6) | (data[at + 2] & 0x3F), at + 3
-    tail = ((data[at + 1] & 0x3F) << 12) | ((data[at + 2] & 0x3F) << 6) | (data[at + 3] & 0x3F)
-    return ((byte & 0x07) << 18) | tail, at + 4
-
-
-@numba.njit(cache=True)
 def _scan(data, text_offsets, tables, words, word_offsets):
     """Hash every word of UTF-8 texts in one pass over the bytes. Returns the number of words."""
     classes, folded = tables
@@ -105,7 +86,7 @@ def _scan(data, text_offsets, tables, words, word_offsets):
         state = _HASH_SEED
         has_letter = False
         while at < text_offsets[text + 1]:
-            code, at = _decode(data, at)
+            code, at = decode(data, at)
             class_ = classes[code]
             kind = class_ & _KIND
             if kind == _MARK:  # a mark continues what stands before it
@@ -136,24 +117,6 @@ def _scan(data, text_offsets, tables, words, word_offsets):
     return num_words
 
 
-def _utf8(texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The bytes of all texts, one after another, and where each begins (one more offset than texts)."""
-    column: Any = texts.to_arrow() if isinstance(texts, pl.Series) else texts
-    if not isinstance(column, pa.Array | pa.ChunkedArray):
-        column = pa.array(column, pa.large_string())
-    column = column.cast(pa.large_string()).fill_null("")
-    array = (
-        pa.concat_arrays(column.chunks or [pa.array([], pa.large_string())])
-        if isinstance(column, pa.ChunkedArray)
-        else column
-    )
-    _, offsets, data = array.buffers()
-    if len(array) == 0 or data is None:
-        return np.zeros(0, np.uint8), np.zeros(len(array) + 1, np.int64)
-    begins = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
-    return np.frombuffer(data, np.uint8), begins
-
-
 def hashed_words(texts: Texts) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hash every word of every text.
 
@@ -182,7 +145,7 @@ def hashed_words_and_letters(
     >>> hashed_words_and_letters(["Article 12 第12条"])[1].tolist()
     [True, False, True, False, True]
     """
-    data, text_offsets = _utf8(texts)
+    data, text_offsets = utf8_buffers(texts)
     # A word takes a byte and a separator, or an ideograph's three bytes; untouched pages cost no memory.
     capacity = int(text_offsets[-1] - text_offsets[0]) // 2 + len(text_offsets)
     hashes = np.empty(capacity, np.uint64)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_pipeline.corpus.normalisation import normalise, normalised
+from lm_pipeline.corpus.normalisation import COMPOSABLE, normalise, normalised
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 MESSY = st.lists(
@@ -72,3 +72,36 @@ def test_indentation_of_code_and_docstrings_survives():
 
 def test_a_long_run_of_spaces_costs_linear_time():
     assert len(normalise("a" + " " * 2_000_000 + "b" + "\n" * 2_000_000)) == 2_000_002
+
+
+def test_every_character_that_composition_changes_is_looked_for():
+    planes = (*range(0xD800), *range(0xE000, 0x30000))  # none of the others has such characters
+    characters = pl.Series([chr(code) for code in planes])
+    found = dict(zip(characters, characters.str.contains(COMPOSABLE), strict=True))
+    pairs = (unicodedata.decomposition(c).split() for c in characters)
+    seconds = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
+    missed = [
+        c
+        for c, hit in found.items()
+        if not hit and (c in seconds or unicodedata.combining(c) or not unicodedata.is_normalized("NFC", c))
+    ]
+    assert missed == []
+
+
+@pytest.mark.parametrize(
+    ("given_text", "expected"),
+    [
+        ("ＡＢＣ　ｘｙｚ　０１２３４５６７８９", "ABC　xyz　0123456789"),
+        ("第１２条　ＧＤＰ增长５％，（约２．５万亿元）！", "第12条　GDP增长5％，（约2．5万亿元）！"),
+        ("plain ASCII 123", "plain ASCII 123"),
+    ],
+)
+def test_full_width_letters_and_digits_become_ascii_and_punctuation_stays(given_text, expected):
+    assert normalise(given_text, "ascii") == expected
+    assert normalise(given_text, "keep") == given_text
+
+
+def test_chinese_prose_without_full_width_letters_is_the_same_in_both_widths(shared_data):
+    for path in sorted((shared_data / "small/lm/zh").glob("*.txt")):
+        text = normalise(path.read_text("utf-8"))
+        assert normalise(text, "ascii") == text
