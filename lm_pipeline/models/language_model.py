@@ -1,6 +1,9 @@
-"""A language model: embedding, backbone, output layer. The five neural families differ in the backbone alone.
+"""A language model: embedding, backbone, output layer. The neural families differ in the backbone alone.
 
-Shapes: B batch, T time, D width, V vocabulary.
+Papers: Press & Wolf 2017 (tied embeddings); Lan et al. 2020 (embeddings of low rank); Vaswani et al. 2017 (scaling of
+what enters).
+
+Shapes: B batch, T time, D width, E width of embeddings (D unless the spec gives a rank), V vocabulary.
 """
 
 import math
@@ -12,23 +15,28 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lm_pipeline.models.attention import Attention, CrossAttention, Kernel
 from lm_pipeline.models.cnn import GatedCnn
+from lm_pipeline.models.dropout import embedding_dropout
+from lm_pipeline.models.initialisation import embedding_std
 from lm_pipeline.models.loss import IGNORE, linear_cross_entropy
 from lm_pipeline.models.recurrent import Recurrent
 from lm_pipeline.models.state import State
-from lm_pipeline.models.transformer import Transformer
-from lm_pipeline.specs.model import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.models.transformer import Encoder, Transformer
+from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, LstmModel, RnnModel, TransformerModel
 
-NeuralSpec = Annotated[RnnModel | LstmModel | GruModel | CnnModel | TransformerModel, Field(discriminator="family")]
+NeuralSpec = Annotated[
+    RnnModel | LstmModel | GruModel | CnnModel | TransformerModel | EncoderModel, Field(discriminator="family")
+]
 """Specs of the families that are trained by gradient."""
 
 
 class Backbone(Protocol):
     """What turns embedded tokens into hidden states."""
 
-    embedding_std: float
-
-    def __call__(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def __call__(
+        self, x_BTD: Tensor, state: State | None = None, documents_BT: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Read T more tokens."""
         ...
 
@@ -43,15 +51,19 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "gru": Recurrent,
     "cnn": GatedCnn,
     "transformer": Transformer,
+    "encoder": Encoder,
 }
 """Family -> backbone, built from (spec, context_length)."""
 
 RECURRENT = ("rnn", "lstm", "gru")
 """Families that are trained on contiguous streams with their state carried from step to step."""
 
+BIDIRECTIONAL = ("encoder",)
+"""Families that see the whole text and predict masked tokens, not the next one (see `models.masking`)."""
+
 
 class LanguageModel(nn.Module):
-    """p(token | tokens before it).
+    """p(token | tokens before it); of an encoder, p(token | tokens around it).
 
     Attributes:
         max_positions: longest text that can be read with one state, in tokens; None where there is no limit.
@@ -62,58 +74,116 @@ class LanguageModel(nn.Module):
         self.spec = spec
         self.vocab_size = vocab_size
         self.context_length = context_length
-        self.max_positions = context_length if spec.family == "transformer" else None
-        self.embedding = nn.Embedding(vocab_size, spec.width)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.max_positions = context_length if spec.family in ("transformer", "encoder") else None
+        rank = spec.embedding_rank or spec.width
+        self.embedding = nn.Embedding(vocab_size, rank)
         self.backbone = BACKBONES[spec.family](spec, context_length)
-        self.output_bias_V = nn.Parameter(torch.zeros(vocab_size))
-        std = cast("Backbone", self.backbone).embedding_std
+        self.embedding_in = self.embedding_out = None
+        if spec.embedding_rank is not None:
+            self.embedding_in = nn.Linear(rank, spec.width, bias=False)
+            self.embedding_out = nn.Linear(spec.width, rank, bias=False)
+            for layer in (self.embedding_in, self.embedding_out):
+                nn.init.normal_(layer.weight, std=1 / math.sqrt(layer.in_features))
+        if spec.output_bias:
+            self.output_bias_V = nn.Parameter(torch.zeros(vocab_size))
+        else:
+            self.register_buffer("output_bias_V", torch.zeros(vocab_size), persistent=False)
+        std = embedding_std(spec)
+        self.embedding_dropout = spec.embedding_dropout if isinstance(spec, RnnModel | LstmModel | GruModel) else 0.0
         # A tied matrix must be small for the softmax; recurrent layers, which no norm precedes, need inputs of about
-        # unit variance, so what enters is scaled up (Vaswani et al. 2017, section 3.4).
-        self.input_scale = math.sqrt(spec.width) if spec.family in RECURRENT else 1.0
+        # unit variance, as sines beside them do: what enters is scaled up (Vaswani et al. 2017, section 3.4).
+        is_sinusoidal = isinstance(spec, TransformerModel | EncoderModel) and spec.positions == "sinusoidal"
+        self.input_scale = math.sqrt(rank) if spec.family in RECURRENT or is_sinusoidal else 1.0
         nn.init.normal_(self.embedding.weight, std=std)
         if not spec.tie_embeddings:
-            self.output_weight_VD = nn.Parameter(torch.empty(vocab_size, spec.width).normal_(std=std))
+            self.output_weight_VE = nn.Parameter(torch.empty(vocab_size, rank).normal_(std=std))
 
     @torch.no_grad()
     def begin_as_unigram(self, counts_V: Tensor) -> None:
         """Start from the training data's unigram distribution instead of learning it in the first hundreds of steps.
 
+        Without an output bias there is nothing that could hold it, and nothing happens.
+
         Args:
             counts_V: how often each token is a target in the training data; 0 counts as 1.
         """
-        self.output_bias_V.copy_((counts_V.clamp(min=1).double() / counts_V.clamp(min=1).sum()).log())
+        if self.spec.output_bias:
+            self.output_bias_V.copy_((counts_V.clamp(min=1).double() / counts_V.clamp(min=1).sum()).log())
 
     @property
     def output_matrix(self) -> Tensor:
         """The output layer's weights: the embedding itself where they are tied (Press & Wolf 2017)."""
-        return self.embedding.weight if self.spec.tie_embeddings else self.output_weight_VD
+        return self.embedding.weight if self.spec.tie_embeddings else self.output_weight_VE
 
     @property
     def is_recurrent(self) -> bool:
         """Whether training carries the state across steps."""
         return self.spec.family in RECURRENT
 
-    def forward(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Hidden states (B x T x D) after each of T more tokens, and the memory of all tokens so far."""
-        return self.backbone(self.dropout(self.embedding(tokens_BT) * self.input_scale), state)
+    @property
+    def is_bidirectional(self) -> bool:
+        """Whether a token sees those that follow it, so that masked tokens are predicted and not the next one."""
+        return self.spec.family in BIDIRECTIONAL
+
+    def set_attention_kernel(self, kernel: Kernel | None) -> None:
+        """Compute attention by torch's fused kernel, by the formula, or (None) by the one known to be faster."""
+        for part in self.modules():
+            if isinstance(part, Attention | CrossAttention):
+                part.kernel = kernel
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """What enters the backbone (B x T x D)."""
+        x = self.embedding(tokens_BT) * self.input_scale
+        if self.training and self.embedding_dropout:
+            x = embedding_dropout(x, tokens_BT, self.vocab_size, self.embedding_dropout)
+        return x if self.embedding_in is None else self.embedding_in(x)
+
+    def forward(
+        self, tokens_BT: Tensor, state: State | None = None, documents_BT: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Hidden states (B x T x D) after each of T more tokens, and the memory of all tokens so far.
+
+        Args:
+            tokens_BT: token ids.
+            state: memory of the tokens before them; None at the beginning of a text.
+            documents_BT: the document that each token belongs to, as any integers: no token sees another document's,
+                and each document is read as if it stood alone. None goes on with one document. Padding on the left is
+                a document of its own.
+        """
+        return self.backbone(self.embed(tokens_BT), state, documents_BT)
+
+    def _read_out(self, hidden: Tensor) -> Tensor:
+        return hidden if self.embedding_out is None else self.embedding_out(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities (... x V) of the token that follows each hidden state (... x D)."""
-        return F.linear(hidden, self.output_matrix, self.output_bias_V)
+        return F.linear(self._read_out(hidden), self.output_matrix, self.output_bias_V)
 
-    def loss_sums(self, tokens_BT: Tensor, targets_BT: Tensor, state: State | None = None) -> tuple[Tensor, int, State]:
+    def loss_sums(
+        self,
+        tokens_BT: Tensor,
+        targets_BT: Tensor,
+        state: State | None = None,
+        documents_BT: Tensor | None = None,
+    ) -> tuple[Tensor, int, State]:
         """Sum of negative log-likelihoods (natural units), number of targets that are not `IGNORE`, new state."""
-        hidden_BTD, new_state = self(tokens_BT, state)
+        hidden_BTD, new_state = self(tokens_BT, state, documents_BT)
         nll_sum = linear_cross_entropy(
-            hidden_BTD.flatten(0, 1), self.output_matrix, self.output_bias_V, targets_BT.flatten()
+            self._read_out(hidden_BTD).flatten(0, 1), self.output_matrix, self.output_bias_V, targets_BT.flatten()
         )
         return nll_sum, int((targets_BT != IGNORE).sum()), new_state
 
+    def macs_per_token(self) -> int:
+        """Multiply-adds of one token's forward pass, with `context_length` tokens in sight."""
+        projections = sum(
+            layer.weight.numel() for layer in (self.embedding_in, self.embedding_out) if layer is not None
+        )
+        backbone = cast("Backbone", self.backbone).macs_per_token(self.context_length)
+        return backbone + projections + self.output_matrix.numel()
+
     def flops_per_token(self) -> int:
         """Floating-point operations of forward and backward per training token (2 per multiply-add, backward twice)."""
-        backbone = cast("Backbone", self.backbone).macs_per_token(self.context_length)
-        return 6 * (backbone + self.output_matrix.numel())
+        return 6 * self.macs_per_token()
 
 
 def build_model(spec: NeuralSpec, vocab_size: int, context_length: int) -> LanguageModel:

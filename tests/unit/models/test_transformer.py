@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from lm_pipeline.models.transformer import Transformer, attend, rotary_table, rotate
+from lm_pipeline.models.attention import attend, rotary_table, rotate
+from lm_pipeline.models.transformer import Transformer
 from lm_pipeline.specs.model import TransformerModel
 
 
@@ -44,22 +45,22 @@ def test_one_block_is_the_reference_formula_of_torch():
     """With every position turned by nothing, a block is torch's pre-norm encoder layer under a causal mask."""
     torch.manual_seed(0)
     ours = Transformer(TransformerModel(num_layers=1, width=16, num_heads=2), context_length=6).eval()
-    ours.cos_TK.fill_(1.0)
-    ours.sin_TK.fill_(0.0)
+    ours.positions.cos_TK.fill_(1.0)
+    ours.positions.sin_TK.fill_(0.0)
     block = ours.blocks[0]
     theirs = torch.nn.TransformerEncoderLayer(
         16, 2, 64, 0.0, lambda x: torch.nn.functional.gelu(x, approximate="tanh"), batch_first=True, norm_first=True
     )
     theirs.load_state_dict(
         {
-            "self_attn.in_proj_weight": block.attention_in.weight,
-            "self_attn.in_proj_bias": block.attention_in.bias,
-            "self_attn.out_proj.weight": block.attention_out.weight,
-            "self_attn.out_proj.bias": block.attention_out.bias,
-            "linear1.weight": block.mlp_in.weight,
-            "linear1.bias": block.mlp_in.bias,
-            "linear2.weight": block.mlp_out.weight,
-            "linear2.bias": block.mlp_out.bias,
+            "self_attn.in_proj_weight": block.attention.qkv.weight,
+            "self_attn.in_proj_bias": block.attention.qkv.bias,
+            "self_attn.out_proj.weight": block.attention.out.weight,
+            "self_attn.out_proj.bias": block.attention.out.bias,
+            "linear1.weight": block.mlp.up.weight,
+            "linear1.bias": block.mlp.up.bias,
+            "linear2.weight": block.mlp.down.weight,
+            "linear2.bias": block.mlp.down.bias,
             "norm1.weight": block.attention_norm.weight,
             "norm1.bias": block.attention_norm.bias,
             "norm2.weight": block.mlp_norm.weight,
@@ -72,5 +73,5 @@ def test_one_block_is_the_reference_formula_of_torch():
 
 
 def test_an_odd_head_width_is_refused():
-    with pytest.raises(ValueError, match="odd"):
-        Transformer(TransformerModel(width=9, num_heads=3), context_length=4)
+    with pytest.raises(ValueError, match="choose an even width"):
+        TransformerModel(width=9, num_heads=3)

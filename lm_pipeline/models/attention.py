@@ -1,0 +1,159 @@
+"""Scaled dot-product attention: multi-head or grouped-query, causal or not, over documents, with rotary positions.
+
+Papers: Vaswani et al. 2017; Su et al. 2021 (rotary positions, in the form of GPT-NeoX and Llama: the halves of a head
+are the pairs); Ainslie et al. 2023 (grouped-query attention); Dehghani et al. 2023 (norms of queries and keys).
+
+Shapes: B batch, T new tokens, S tokens attended to (past and new), D width, H heads, G heads of keys and values,
+K width of a head.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lm_pipeline.specs.model import EncoderDecoderModel, EncoderModel, TransformerModel
+
+AttentionSpec = TransformerModel | EncoderModel | EncoderDecoderModel
+Kernel = Literal["fused", "explicit"]
+
+
+class Sight(NamedTuple):
+    """What the new tokens of a pass see, the same in all layers.
+
+    Attributes:
+        causal: whether a token sees none after it.
+        allowed: which of the S positions each token sees (bool, T x S or B x 1 x T x S); None where `causal` says all.
+        cos: cosines of rotary positions (T x K or B x 1 x T x K); None where positions are not rotary.
+        sin: sines, likewise.
+    """
+
+    causal: bool
+    allowed: Tensor | None = None
+    cos: Tensor | None = None
+    sin: Tensor | None = None
+
+
+def rotary_table(context_length: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T x K) of position times frequency, for the two halves of a head."""
+    frequencies_K = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    angles_TK = torch.outer(torch.arange(context_length, dtype=torch.float64), frequencies_K).repeat(1, 2)
+    return angles_TK.cos().float(), angles_TK.sin().float()
+
+
+def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    """Turn each pair (x[i], x[i + K/2]) by its position's angle, so that q.k depends on distance alone."""
+    left, right = x_BHTK.chunk(2, dim=3)
+    return torch.addcmul(x_BHTK * cos_TK, torch.cat((-right, left), dim=3), sin_TK)
+
+
+def causal_mask(num_new: int, num_all: int, device: torch.device) -> Tensor:
+    """Which of S positions the last T of them see (bool, T x S): themselves and all before."""
+    return torch.ones(num_new, num_all, dtype=torch.bool, device=device).tril(num_all - num_new)
+
+
+def attend(
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSK: Tensor,
+    dropout: float = 0.0,
+    *,
+    causal: bool = True,
+    allowed: Tensor | None = None,
+    kernel: Kernel | None = None,
+) -> Tensor:
+    """softmax(q k / sqrt(K)) v; the T queries are the last of the S positions.
+
+    Args:
+        q_BHTK: queries; H is a multiple of G.
+        k_BGSK: keys.
+        v_BGSK: values.
+        dropout: probability with which a weight of the sum is dropped.
+        causal: whether a query sees no position after its own.
+        allowed: which positions each query sees (bool, T x S or B x 1 x T x S); it then stands for `causal` as well.
+        kernel: torch's fused one, or the formula written out; None takes the faster one that is known: torch's
+            bfloat16 kernel for CPUs is slow backwards.
+    """
+    num_new, num_all = q_BHTK.shape[2], k_BGSK.shape[2]
+    is_grouped = q_BHTK.shape[1] != k_BGSK.shape[1]
+    if kernel is None:
+        kernel = "explicit" if q_BHTK.dtype == torch.bfloat16 and q_BHTK.device.type == "cpu" else "fused"
+    if causal and allowed is None and num_new > 1 and (num_new < num_all or kernel == "explicit"):
+        allowed = causal_mask(num_new, num_all, q_BHTK.device)
+    if kernel == "fused":
+        whole = causal and allowed is None and num_new > 1
+        return F.scaled_dot_product_attention(
+            q_BHTK, k_BGSK, v_BGSK, attn_mask=allowed, dropout_p=dropout, is_causal=whole, enable_gqa=is_grouped
+        )
+    if is_grouped:
+        k_BGSK, v_BGSK = (x.repeat_interleave(q_BHTK.shape[1] // x.shape[1], dim=1) for x in (k_BGSK, v_BGSK))
+    scores_BHTS = ((q_BHTK @ k_BGSK.transpose(2, 3)) / math.sqrt(q_BHTK.shape[3])).float()
+    if allowed is not None:
+        scores_BHTS = scores_BHTS.masked_fill(~allowed, -torch.inf)
+    return F.dropout(scores_BHTS.softmax(dim=3).to(v_BGSK.dtype), dropout) @ v_BGSK
+
+
+class Attention(nn.Module):
+    """Self-attention of one block.
+
+    Attributes:
+        kernel: which kernel computes it; None chooses by device and type. See `attend`.
+    """
+
+    def __init__(self, spec: AttentionSpec) -> None:
+        super().__init__()
+        self.num_heads, self.kv_heads, self.head_width = spec.num_heads, spec.kv_heads, spec.width_of_head
+        self.dropout = spec.dropout
+        self.kernel: Kernel | None = None
+        self.qkv = nn.Linear(
+            spec.width, (self.num_heads + 2 * self.kv_heads) * self.head_width, bias=spec.attention_bias
+        )
+        self.out = nn.Linear(self.num_heads * self.head_width, spec.width, bias=spec.attention_bias)
+        self.q_norm = nn.RMSNorm(self.head_width, eps=spec.norm_epsilon) if spec.qk_norm else None
+        self.k_norm = nn.RMSNorm(self.head_width, eps=spec.norm_epsilon) if spec.qk_norm else None
+
+    def forward(self, x_BTD: Tensor, past: tuple[Tensor, Tensor] | None, sight: Sight) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the output and all keys and values (B x G x S x K), the past ones first."""
+        batch, time, _ = x_BTD.shape
+        heads_BHTK = self.qkv(x_BTD).view(batch, time, -1, self.head_width).transpose(1, 2)
+        q_BHTK, k_BGTK, v_BGTK = heads_BHTK.split((self.num_heads, self.kv_heads, self.kv_heads), dim=1)
+        if self.q_norm is not None and self.k_norm is not None:
+            q_BHTK, k_BGTK = self.q_norm(q_BHTK), self.k_norm(k_BGTK)
+        if sight.cos is not None and sight.sin is not None:
+            q_BHTK, k_BGTK = (rotate(x, sight.cos, sight.sin) for x in (q_BHTK, k_BGTK))
+        q_BHTK, k_BGTK = q_BHTK.to(v_BGTK.dtype), k_BGTK.to(v_BGTK.dtype)  # autocast leaves norms and sums in float32
+        if past is not None:
+            k_BGTK, v_BGTK = torch.cat((past[0], k_BGTK), dim=2), torch.cat((past[1], v_BGTK), dim=2)
+        dropout = self.dropout if self.training else 0.0
+        mixed_BHTK = attend(
+            q_BHTK, k_BGTK, v_BGTK, dropout, causal=sight.causal, allowed=sight.allowed, kernel=self.kernel
+        )
+        return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, time, -1)), k_BGTK, v_BGTK
+
+
+class CrossAttention(nn.Module):
+    """Attention of a decoder's tokens to an encoder's; no positions, no causality."""
+
+    def __init__(self, spec: AttentionSpec) -> None:
+        super().__init__()
+        self.head_width, self.dropout = spec.width_of_head, spec.dropout
+        self.kernel: Kernel | None = None
+        self.q = nn.Linear(spec.width, spec.num_heads * self.head_width, bias=spec.attention_bias)
+        self.kv = nn.Linear(spec.width, 2 * spec.kv_heads * self.head_width, bias=spec.attention_bias)
+        self.out = nn.Linear(spec.num_heads * self.head_width, spec.width, bias=spec.attention_bias)
+
+    def memorise(self, source_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B x G x S x K) of an encoded source: computed once for all tokens that will read it."""
+        batch, length, _ = source_BSD.shape
+        k_BGSK, v_BGSK = self.kv(source_BSD).view(batch, length, 2, -1, self.head_width).permute(2, 0, 3, 1, 4)
+        return k_BGSK, v_BGSK
+
+    def forward(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], allowed: Tensor | None) -> Tensor:
+        """Read the memory; `allowed` (bool, B x 1 x 1 x S) leaves out the source's padding."""
+        batch, time, _ = x_BTD.shape
+        q_BHTK = self.q(x_BTD).view(batch, time, -1, self.head_width).transpose(1, 2)
+        dropout = self.dropout if self.training else 0.0
+        mixed_BHTK = attend(q_BHTK, *memory, dropout, causal=False, allowed=allowed, kernel=self.kernel)
+        return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, time, -1))
