@@ -25,12 +25,13 @@ def _corpus_accounting(artifact: Artifact) -> Verdict:
     """What the readers counted against the rows that stand in the tables."""
     import polars as pl
 
+    from lm_pipeline.corpus.documents import clean_parts, read_documents, read_rejected
+
     parts = Store(artifact.directory.parents[1]).open_parts(artifact)
-    tables = {"kept": "documents", "rejected": "rejected", "quarantined": "quarantine"}
-    rows = {
-        name: sum(pl.scan_parquet(part.path(f"{table}.parquet")).select(pl.len()).collect().item() for part in parts)
-        for name, table in tables.items()
-    }
+    clean = clean_parts(artifact, parts)
+    quarantined = [pl.scan_parquet(part.path("quarantine.parquet")) for part in parts]
+    frames = {"kept": [read_documents(clean)], "rejected": [read_rejected(clean)], "quarantined": quarantined}
+    rows = {name: sum(frame.select(pl.len()).collect().item() for frame in tables) for name, tables in frames.items()}
     records_in = artifact.summary["records_in"]
     agrees = all(artifact.summary[name] == count for name, count in rows.items())
     return agrees and records_in == sum(rows.values()), {"records_in": records_in, **rows}
@@ -40,10 +41,10 @@ def _no_empty_text(artifact: Artifact) -> Verdict:
     """Counted anew from the parts."""
     import polars as pl
 
+    from lm_pipeline.corpus.documents import clean_parts, read_documents
+
     parts = Store(artifact.directory.parents[1]).open_parts(artifact)
-    if not parts:
-        return True, {"empty_texts": 0}
-    texts = pl.scan_parquet([part.path("documents.parquet") for part in parts]).select("text")
+    texts = read_documents(clean_parts(artifact, parts)).select("text")
     empty = texts.filter(pl.col("text").str.strip_chars() == "").select(pl.len()).collect().item()
     return empty == 0, {"empty_texts": empty}
 

@@ -5,6 +5,7 @@ import dagster as dg
 from assets.checks import check_specs
 from assets.metadata import rejected_metadata
 from assets.run import materialize_asset, result
+from lm_pipeline.artifacts import digest_of
 
 CORPORA = dg.DynamicPartitionsDefinition(name="corpora")
 RAW = dg.AssetKey("raw_documents")
@@ -50,9 +51,11 @@ def documents(context: dg.AssetExecutionContext):
     """Clean a corpus; parts whose bytes and rules are unchanged are not cleaned again."""
     outcome = materialize_asset(context, f"documents/{context.partition_key}")
     yield result(context, outcome, DOCUMENTS)
-    summary = outcome.artifact.summary
+    manifest = outcome.artifact.manifest
+    # Reasons follow from the rows and the rules: another threshold is another version of what was rejected.
+    version = digest_of([manifest["summary"]["row_digests"]["rejected"], manifest["spec"]["cleaning"]])
     yield dg.MaterializeResult(
         asset_key=REJECTED,
-        data_version=dg.DataVersion(summary["row_digests"]["rejected"]),
+        data_version=dg.DataVersion(version),
         metadata=rejected_metadata(outcome),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -13,6 +13,9 @@ from lm_pipeline.tracking.server import ui_url
 from lm_pipeline.tracking.shipper import flush
 from lm_pipeline.tracking.spool import TrackingLink
 from lm_pipeline.tracking.view import artifact_url
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Metadata = dict[str, dg.MetadataValue]
 PREVIEW_ROWS = 5
@@ -71,7 +74,7 @@ def _documents(artifact: Artifact) -> Metadata:
         ),
         "languages": dg.MetadataValue.json(summary["languages"]),
     }
-    return metadata | _part_preview(artifact, "documents.parquet")
+    return metadata | _part_preview(artifact, kept=True)
 
 
 def rejected_metadata(outcome: Outcome) -> Metadata:
@@ -84,15 +87,19 @@ def rejected_metadata(outcome: Outcome) -> Metadata:
         "quarantine_reasons": dg.MetadataValue.md(_markdown("reason", summary["quarantine_reasons"])),
         "reused": dg.MetadataValue.bool(outcome.reused),
     }
-    return metadata | _part_preview(outcome.artifact, "rejected.parquet")
+    return metadata | _part_preview(outcome.artifact, kept=False)
 
 
-def _part_preview(artifact: Artifact, name: str) -> Metadata:
+def _part_preview(artifact: Artifact, kept: bool) -> Metadata:
+    """Columns and first rows of the documents that were kept or rejected, from the first part."""
+    from lm_pipeline.corpus.documents import clean_parts, read_documents, read_rejected
+
     store = Store(artifact.directory.parents[1])
     for entry in artifact.parts:
         part = store.find(entry["stage"], entry["key"])
         if part is not None:
-            return {key: value for key, value in _table(part.path(name), "").items() if key != ""}
+            clean = clean_parts(artifact, [part])
+            return _frame(read_documents(clean) if kept else read_rejected(clean))
     return {}
 
 
@@ -101,19 +108,21 @@ def _table(path: Path, count_key: str) -> Metadata:
     import polars as pl
 
     frame = pl.scan_parquet(path)
+    return _frame(frame) | {count_key: dg.MetadataValue.int(frame.select(pl.len()).collect().item())}
+
+
+def _frame(frame: "pl.LazyFrame") -> Metadata:
+    """Column schema and first rows."""
     schema = frame.collect_schema()
     head = frame.head(PREVIEW_ROWS).collect()
     columns = [dg.TableColumn(name, type=str(dtype)) for name, dtype in schema.items()]
     records = [
         dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in head.iter_rows(named=True)
     ]
-    metadata: Metadata = {
+    return {
         "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
         "preview": dg.MetadataValue.table(records, schema=dg.TableSchema(columns)),
     }
-    if count_key:
-        metadata[count_key] = dg.MetadataValue.int(frame.select(pl.len()).collect().item())
-    return metadata
 
 
 def _short(value: Any) -> str | int | float | bool:

@@ -1,12 +1,12 @@
-"""One batch of records: normalised, identified by language, measured and judged."""
+"""One batch of records: normalised, identified by language and measured."""
 
 from collections.abc import Sequence
 
 import polars as pl
 import xxhash
 
-from lm_pipeline.corpus.document_tables import DOCUMENTS
-from lm_pipeline.corpus.filters import choose_profile, with_reasons, with_statistics
+from lm_pipeline.corpus.document_tables import DOCUMENTS, ROW_DIGEST, STATISTICS, row_digests
+from lm_pipeline.corpus.filters import choose_profile, with_statistics
 from lm_pipeline.corpus.language import identify_language
 from lm_pipeline.corpus.mojibake import mended
 from lm_pipeline.corpus.normalisation import normalised
@@ -26,7 +26,7 @@ def document_id(corpus: str, file: str, record: int) -> str:
 
 
 def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: CorpusSpec) -> pl.DataFrame:
-    """One row a record: the columns of `REJECTED` and the statistics."""
+    """One row a record: the columns of `DOCUMENTS` and `STATISTICS`, and the row's digest."""
     raw = pl.DataFrame(
         {
             "document_id": [document_id(corpus, file, record.record) for file, record in records],
@@ -53,4 +53,6 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
         pl.Series("language_confidence", [confidence for _, confidence in answers], dtype=pl.Float32),
         num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
     ).with_columns(profile=choose_profile(pl.col("language"), spec.cleaning))
-    return with_reasons(with_statistics(identified), spec.cleaning)
+    measured = with_statistics(identified).cast({name: STATISTICS[name] for name in STATISTICS})  # pyright: ignore[reportArgumentType]
+    rows = measured.select(*DOCUMENTS, *STATISTICS)
+    return rows.with_columns(row_digests(rows).alias(ROW_DIGEST))

@@ -1,15 +1,19 @@
-"""The tables of cleaned corpora: their columns, their bytes and the digest of their rows."""
+"""The tables of cleaned corpora: their columns, their bytes and the digest of their rows.
+
+What a document says and what was measured on it stand row by row in two files, `documents.parquet` and
+`statistics.parquet`. What becomes of it, which depends on thresholds, stands in a third one, `decisions`: to decide
+again is to read the second and to write the third, whatever the texts weigh.
+"""
 
 import hashlib
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from lm_pipeline.artifacts import canonical_json
-from lm_pipeline.corpus.filters import REASON
+from numpy.typing import NDArray
 
 DOCUMENTS = pl.Schema(
     {
@@ -26,15 +30,39 @@ DOCUMENTS = pl.Schema(
         "title": pl.String,
         "url": pl.String,
         "date": pl.String,
+    }
+)
+"""Every record that could be read, kept or not."""
+
+STATISTICS = pl.Schema(
+    {
         "language": pl.String,
         "language_confidence": pl.Float32,
         "profile": pl.String,
         "num_bytes": pl.Int64,  # of the text in UTF-8
         "num_characters": pl.Int64,
         "num_words": pl.Int64,  # as `corpus/filters.py` counts them
+        "mean_word_length": pl.Float32,
+        "hash_ratio": pl.Float32,
+        "ellipsis_ratio": pl.Float32,
+        "bullet_lines": pl.Float32,
+        "ellipsis_lines": pl.Float32,
+        "alpha_words": pl.Float32,
+        "num_stop_words": pl.Int64,
     }
 )
-REJECTED = pl.Schema({**DOCUMENTS, "reasons": pl.List(REASON)})
+"""What was measured on each of them: what rules decide by."""
+
+ROW_DIGEST = "row_digest"
+"""The last column of `statistics.parquet`: SHA-256 (32 bytes) of the row of both tables, so that any choice of
+documents has a digest that nobody needs to read their texts for."""
+
+REASON = pl.Struct({"rule": pl.String, "value": pl.Float64, "threshold": pl.Float64})
+"""Why a document was rejected: the rule, what it measured, what it allows."""
+
+DECISIONS = pl.Schema({"kept": pl.Boolean, "reasons": pl.List(REASON)})
+"""What becomes of each of them."""
+
 QUARANTINE = pl.Schema(
     {
         "corpus": pl.String,
@@ -46,26 +74,33 @@ QUARANTINE = pl.Schema(
         "excerpt": pl.String,
     }
 )
-TABLES = {"documents": DOCUMENTS, "rejected": REJECTED, "quarantine": QUARANTINE}
+"""Every record that could not be read."""
+
+TABLES = {
+    "documents": DOCUMENTS,
+    "statistics": pl.Schema({**STATISTICS, ROW_DIGEST: pl.Binary}),
+    "quarantine": QUARANTINE,
+}
 """A part's files (`<name>.parquet`) and their columns."""
+
+_REPEATING = ("corpus", "file", "language", "profile", "reason")
 
 
 class TableWriter:
-    """A Parquet file that is written batch by batch, with the digest of its rows."""
+    """A Parquet file that is written batch by batch."""
 
     def __init__(self, path: Path, schema: pl.Schema) -> None:
         arrow = _to_arrow(pl.DataFrame(schema=schema)).schema
-        short = [name for name in ("corpus", "file", "language", "profile", "reason") if name in schema]
         # Everything that decides about bytes is said here; statistics of texts would repeat the texts.
         self._writer = pq.ParquetWriter(
             path,
             arrow,
             compression="zstd",
             compression_level=3,
-            use_dictionary=short,  # pyright: ignore[reportArgumentType] - the stubs know booleans only
+            use_dictionary=[name for name in _REPEATING if name in schema],  # pyright: ignore[reportArgumentType] - the stubs know booleans only
             write_statistics=["record"],  # pyright: ignore[reportArgumentType]
         )
-        self._digest = 0
+        self._schema = schema
         self.num_rows = 0
 
     def __enter__(self) -> Self:
@@ -74,16 +109,10 @@ class TableWriter:
     def __exit__(self, *_: object) -> None:
         self._writer.close()
 
-    @property
-    def digest(self) -> str:
-        """`documents.row_digests` of what was written."""
-        return hex_digest(self._digest)
-
     def write(self, rows: pl.DataFrame) -> None:
-        """Append one row group, if there is a row."""
+        """Append one row group, if there is a row. Columns that the table does not have are left out."""
         if len(rows):
-            self._writer.write_table(_to_arrow(rows), row_group_size=len(rows))
-            self._digest += digest_rows(rows)
+            self._writer.write_table(_to_arrow(rows.select(self._schema.names())), row_group_size=len(rows))
             self.num_rows += len(rows)
 
 
@@ -91,13 +120,28 @@ def _to_arrow(rows: pl.DataFrame) -> pa.Table:
     return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def digest_rows(rows: pl.DataFrame) -> int:
-    """The sum of every row's SHA-256. No modulus yet: see `documents.row_digests`."""
-    return sum(
-        int.from_bytes(hashlib.sha256(canonical_json(row).encode()).digest()) for row in rows.iter_rows(named=True)
-    )
+def row_digests(rows: pl.DataFrame) -> pl.Series:
+    """The SHA-256 of each row as JSON, its columns in their order (Binary, 32 bytes each)."""
+    encoded = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+    return pl.Series(ROW_DIGEST, [hashlib.sha256(row.encode()).digest() for row in encoded], dtype=pl.Binary)
+
+
+def sum_digests(digests: pl.Series) -> int:
+    """The sum of digests modulo 2^256: the same for any order, and what is digested in parts is added up."""
+    limbs = _limbs(digests).sum(axis=0, dtype=np.uint64)  # 32-bit limbs: 2^32 rows fit
+    return sum(int(limb) << (32 * place) for place, limb in enumerate(limbs)) % 2**256
+
+
+def _limbs(digests: pl.Series) -> NDArray[np.uint32]:
+    array = digests.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, data = array.buffers()
+    if len(array) == 0 or data is None:
+        return np.zeros((0, 8), np.uint32)
+    begins = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    assert begins[-1] - begins[0] == 32 * len(array), "a digest has 32 bytes"
+    return np.frombuffer(data, np.dtype("<u4"), count=8 * len(array), offset=int(begins[0])).reshape(-1, 8)
 
 
 def hex_digest(total: int) -> str:
-    """A sum of row digests as 64 hex digits."""
+    """A sum of digests as 64 hex digits."""
     return f"{total % 2**256:064x}"

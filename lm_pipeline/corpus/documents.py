@@ -1,12 +1,13 @@
-"""From raw files to clean documents, rejected documents with their reasons, and quarantined records.
+"""From raw files to measured documents and quarantined records, and back to those documents that are kept.
 
 A corpus is cleaned in *parts* of about 64 MB: small files are packed together, large files of lines are cut by byte
 range. A part is an artifact of its own, so a new file costs only itself. What the corpus then contains does not
 depend on how it was cut: documents are identified by file and record, read in the order of both, and digested row by
 row.
 
-Per part three Parquet files, whose columns are in `corpus/document_tables.py`. Every record is in
-exactly one of them.
+Per part three Parquet files, whose columns are in `corpus/document_tables.py`: every record is a row of `documents`
+(and one of `statistics`), or one of `quarantine`. A part knows no thresholds: which of its documents are kept is
+decided from the statistics (`corpus/decisions.py`).
 """
 
 import contextlib
@@ -18,18 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
-from lm_pipeline.artifacts import canonical_json, digest_file
+from lm_pipeline.artifacts import Artifact, canonical_json, digest_file
 from lm_pipeline.corpus.cleaning import clean_records
 from lm_pipeline.corpus.document_tables import (
+    DECISIONS,
     DOCUMENTS,
     QUARANTINE,
-    REJECTED,
+    STATISTICS,
     TABLES,
     TableWriter,
-    digest_rows,
     hex_digest,
+    row_digests,
+    sum_digests,
 )
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import divisible, read_records
@@ -112,48 +114,56 @@ def read_plan(path: Path) -> list[Part]:
 
 
 def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: CorpusSpec, out: Path) -> dict[str, Any]:
-    """Read, normalise, identify and judge the records of one part, in batches of bounded size.
+    """Read, normalise, identify and measure the records of one part, in batches of bounded size.
 
     Args:
         corpus: the corpus's name.
         part: what to read.
         files: the corpus's raw files by path.
         spec: how to read and clean.
-        out: an empty folder; gets `documents.parquet`, `rejected.parquet` and `quarantine.parquet`, the same bytes
+        out: an empty folder; gets `documents.parquet`, `statistics.parquet` and `quarantine.parquet`, the same bytes
             for the same input.
 
     Returns:
-        Counts: `records_in` = `kept` + `rejected` + `quarantined`; `characters_in` (of what could be read) =
-        `characters_kept` + `characters_rejected` + `characters_removed` (net, by normalisation); `bytes_kept`; rejected
-        documents by rule under `reasons` (one document may have several), quarantined records by reason, kept
-        documents by language; `row_digests` by table; `files`.
+        Counts: `records_in` = `documents` + `quarantined`; `characters_in` (of what could be read) = `characters` +
+        `characters_removed` (net, by normalisation); quarantined records by reason; `row_digests`; `files`.
 
     Raises:
         InputError: a raw file is not the one that was listed.
     """
-    summary = merge_summaries([])
+    total = Counter[str]()
+    reasons = Counter[str]()
+    quarantine_digest = 0
     with contextlib.ExitStack() as stack:
         tables = {
             name: stack.enter_context(TableWriter(out / f"{name}.parquet", schema)) for name, schema in TABLES.items()
         }
         for records, quarantined in _batches(part, files, spec):
             documents = clean_records(corpus, records, spec)
-            kept = documents.filter(pl.col("reasons").list.len() == 0)
-            rejected = documents.filter(pl.col("reasons").list.len() > 0)
             bad = pl.DataFrame(
                 [{"corpus": corpus, "file": file, **asdict(item)} for file, item in quarantined], schema=QUARANTINE
             )
-            tables["documents"].write(kept.select(DOCUMENTS.names()))
-            tables["rejected"].write(rejected.select(REJECTED.names()))
+            tables["documents"].write(documents)
+            tables["statistics"].write(documents)
             tables["quarantine"].write(bad)
-            characters_in = sum(len(record.text) for _, record in records)
-            counts = _count(characters_in, kept, rejected, bad) | {"records_in": len(records) + len(quarantined)}
-            summary = merge_summaries([summary, counts])
-        summary["row_digests"] = {name: table.digest for name, table in tables.items()}
-    summary["files"] = sorted({piece.file for piece in part})
-    assert summary["records_in"] == summary["kept"] + summary["rejected"] + summary["quarantined"]
-    assert summary["records_in"] == sum(table.num_rows for table in tables.values())
-    return summary
+            quarantine_digest += sum_digests(row_digests(bad))
+            reasons.update(bad["reason"].to_list())
+            total["records_in"] += len(records) + len(quarantined)
+            total["characters_in"] += sum(len(record.text) for _, record in records)
+            total["characters"] += int(documents["num_characters"].sum())
+    rows = {name: table.num_rows for name, table in tables.items()}
+    assert total["records_in"] == rows["documents"] + rows["quarantine"]
+    assert rows["documents"] == rows["statistics"]
+    return {
+        "records_in": total["records_in"],
+        "documents": rows["documents"],
+        "quarantined": rows["quarantine"],
+        "characters_in": total["characters_in"],
+        "characters_removed": total["characters_in"] - total["characters"],
+        "quarantine_reasons": dict(sorted(reasons.items())),
+        "row_digests": {"quarantine": hex_digest(quarantine_digest)},
+        "files": sorted({piece.file for piece in part}),
+    }
 
 
 def _batches(
@@ -190,40 +200,39 @@ def _verify(file: RawFile, piece: Slice) -> None:
         )
 
 
-def _count(characters_in: int, kept: pl.DataFrame, rejected: pl.DataFrame, bad: pl.DataFrame) -> dict[str, Any]:
-    rules = rejected.select(pl.col("reasons").list.eval(pl.element().struct.field("rule"))).explode("reasons")
-    characters_kept, characters_rejected = (int(frame["num_characters"].sum()) for frame in (kept, rejected))
-    return {
-        "records_in": 0,
-        "kept": len(kept),
-        "rejected": len(rejected),
-        "quarantined": len(bad),
-        "characters_in": characters_in,
-        "characters_kept": characters_kept,
-        "characters_rejected": characters_rejected,
-        "characters_removed": characters_in - characters_kept - characters_rejected,
-        "bytes_kept": int(kept["num_bytes"].sum()),
-        "reasons": dict(Counter(rules["reasons"].to_list())),
-        "quarantine_reasons": dict(Counter(bad["reason"].to_list())),
-        "languages": dict(Counter(kept["language"].to_list())),
-        "row_digests": {},
-        "files": [],
-    }
+_NO_DOCUMENTS: dict[str, Any] = {
+    "records_in": 0,
+    "documents": 0,
+    "kept": 0,
+    "rejected": 0,
+    "quarantined": 0,
+    "characters_in": 0,
+    "characters_kept": 0,
+    "characters_rejected": 0,
+    "characters_removed": 0,
+    "bytes_kept": 0,
+    "reasons": {},
+    "quarantine_reasons": {},
+    "languages": {},
+    "row_digests": dict.fromkeys(("documents", "rejected", "quarantine"), hex_digest(0)),
+    "files": [],
+}
 
 
 def merge_summaries(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The summary of several parts together; of no part, the one of an empty corpus."""
-    empty = pl.DataFrame(schema=REJECTED)
-    total = _count(0, empty, empty, pl.DataFrame(schema=QUARANTINE))
-    total["row_digests"] = dict.fromkeys(TABLES, hex_digest(0))
+    """What `clean_part` and `decide_part` said of several parts, together; of no part, that of an empty corpus.
+
+    `records_in` = `kept` + `rejected` + `quarantined`, and `characters_in` = `characters_kept` +
+    `characters_rejected` + `characters_removed`.
+    """
+    total: dict[str, Any] = dict(_NO_DOCUMENTS)
     for summary in summaries:
         for name, value in summary.items():
             if isinstance(value, int):
                 total[name] += value
             elif name == "row_digests":
-                total[name] = {
-                    key: hex_digest(int(total[name][key], 16) + int(value.get(key, "0"), 16)) for key in TABLES
-                }
+                sums = {key: hex_digest(int(total[name][key], 16) + int(digest, 16)) for key, digest in value.items()}
+                total[name] = total[name] | sums
             elif name == "files":
                 total[name] = sorted({*total[name], *value})
             else:
@@ -231,49 +240,71 @@ def merge_summaries(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def row_digests(tables: Iterable[Path]) -> str:
-    """Digest of the rows of Parquet files, whatever their order and their distribution over files and row groups.
+@dataclass(frozen=True)
+class CleanPart:
+    """The files of one part that stand row by row: what documents say, what was measured and what was decided."""
 
-    The sum modulo 2^256 of each row's SHA-256, so that parts are digested apart and added up.
+    documents: Path
+    statistics: Path
+    decisions: Path
 
-    Returns:
-        64 hex digits; zero for no rows.
+
+def clean_parts(corpus: Artifact, parts: Sequence[Artifact]) -> list[CleanPart]:
+    """The files of a corpus's parts.
+
+    Args:
+        corpus: the artifact `documents/<corpus>`.
+        parts: what it is made up of, in its order.
     """
-    total = 0
-    for path in tables:
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            total += digest_rows(pl.DataFrame(file.read_row_group(group)))
-    return hex_digest(total)
+    return [
+        CleanPart(part.path("documents.parquet"), part.path("statistics.parquet"), corpus.path(decisions_file(number)))
+        for number, part in enumerate(parts)
+    ]
 
 
-def read_documents(parts: Sequence[Path]) -> pl.LazyFrame:
-    """Documents of several parts in canonical order: by file, then by record.
+def decisions_file(number: int) -> str:
+    """Where the artifact of a corpus has the decisions on its part with this number."""
+    return f"decisions/{number:05d}.parquet"
+
+
+def read_documents(parts: Sequence[CleanPart]) -> pl.LazyFrame:
+    """Kept documents of several parts in canonical order: by file, then by record.
 
     Rows are not sorted but read in the right order: inside a part the rows of a file are together and ascend, so
     only which part goes on where has to be known. Memory stays bounded when the frame is read in batches.
 
-    Args:
-        parts: `documents.parquet` (or `rejected.parquet`) files.
-
     Returns:
-        The rows; without parts, none with the columns `DOCUMENTS`.
+        The columns of `DOCUMENTS` and `STATISTICS`; without parts, no row.
     """
+    return _in_order(parts).filter("kept").select(*DOCUMENTS, *STATISTICS)
+
+
+def read_rejected(parts: Sequence[CleanPart]) -> pl.LazyFrame:
+    """Rejected documents of several parts, in canonical order: as `read_documents`, with their `reasons`."""
+    return _in_order(parts).filter(~pl.col("kept")).select(*DOCUMENTS, *STATISTICS, "reasons")
+
+
+def _in_order(parts: Sequence[CleanPart]) -> pl.LazyFrame:
     runs = []  # (file, first record, part, first row, number of rows)
-    for path in parts:
+    for part in parts:
         # A run ends where another file begins, or where a later part of the same file comes before an earlier one.
-        files = pl.read_parquet(path, columns=["file", "record"]).with_row_index("row")
+        files = pl.read_parquet(part.documents, columns=["file", "record"]).with_row_index("row")
         jump = (pl.col("file") != pl.col("file").shift(1)) | (pl.col("record") < pl.col("record").shift(1))
         grouped = files.group_by(jump.fill_null(value=False).cum_sum().alias("run"), maintain_order=True).agg(
             pl.first("file", "record", "row"), num_rows=pl.len()
         )
-        runs += [(file, record, path, row, n) for _, file, record, row, n in grouped.iter_rows()]
+        runs += [(file, record, part, row, n) for _, file, record, row, n in grouped.iter_rows()]
     pieces: list[list[Any]] = []
-    for _, _, path, row, num_rows in sorted(runs, key=lambda run: run[:2]):
-        if pieces and pieces[-1][0] == path and sum(pieces[-1][1:]) == row:
+    for _, _, part, row, num_rows in sorted(runs, key=lambda run: run[:2]):
+        if pieces and pieces[-1][0] is part and sum(pieces[-1][1:]) == row:
             pieces[-1][2] += num_rows
         else:
-            pieces.append([path, row, num_rows])
+            pieces.append([part, row, num_rows])
     if not pieces:
-        return pl.scan_parquet(parts[0]) if parts else pl.LazyFrame(schema=DOCUMENTS)
-    return pl.concat([pl.scan_parquet(path).slice(row, num_rows) for path, row, num_rows in pieces])
+        return pl.LazyFrame(schema={**DOCUMENTS, **STATISTICS, **DECISIONS})
+    return pl.concat([_side_by_side(part, row, num_rows) for part, row, num_rows in pieces])
+
+
+def _side_by_side(part: CleanPart, row: int, num_rows: int) -> pl.LazyFrame:
+    files = (part.documents, part.statistics, part.decisions)
+    return pl.concat([pl.scan_parquet(path).slice(row, num_rows) for path in files], how="horizontal")

@@ -106,7 +106,7 @@ def _hash_texts(documents: pl.LazyFrame) -> pl.DataFrame:
     table = pl.concat(parts) if parts else pl.DataFrame()
     if table.is_empty():
         raise InputError(
-            "The corpora of this dataset have no document left after cleaning. Look at rejected.parquet and"
+            "The corpora of this dataset have no document left after cleaning. Look at the decisions and"
             " quarantine.parquet of their `documents` for the reasons, or loosen the cleaning rules."
         )
     twice = table.filter(pl.col("document_id").is_duplicated())

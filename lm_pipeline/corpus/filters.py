@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
+from lm_pipeline.corpus.document_tables import REASON
 from lm_pipeline.specs.cleaning import Cleaning, QualityRules
 
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\u{30FC}\u{FF70}"  # with the prolonged sound marks, which belong to no script
@@ -62,9 +63,6 @@ RULES = (
 
 EMPTY, TOO_SHORT = "empty", "too_short"
 """Rules of every profile, `none` included: nothing is left after normalisation; fewer than `min_characters`."""
-
-REASON = pl.Struct({"rule": pl.String, "value": pl.Float64, "threshold": pl.Float64})
-"""Why a document was rejected: the rule, what it measured, what it allows."""
 
 
 def with_statistics(documents: pl.DataFrame) -> pl.DataFrame:

@@ -249,3 +249,7 @@ class Cleaning(Spec):
     """Thresholds of the English profile."""
     chinese: ChineseQualityRules = CHINESE
     """Thresholds of the Chinese profile."""
+
+
+DECIDING_FIELDS = frozenset({"rules", "min_characters", "max_characters", "languages", "custom", "english", "chinese"})
+"""Fields of `Cleaning` that only decide by what was measured: after a change of them no text is cleaned again."""

@@ -8,6 +8,7 @@ from lm_pipeline.artifacts import Artifact, Staging
 from lm_pipeline.graph import Build, Node, numbers
 from lm_pipeline.home import Home
 from lm_pipeline.provenance import provenance
+from lm_pipeline.specs.cleaning import DECIDING_FIELDS
 from lm_pipeline.specs.corpus import CorpusSpec
 from lm_pipeline.stages import versions
 
@@ -49,6 +50,13 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
     return [raw, documents]
 
 
+def _measuring_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
+    """Of the spec fields that turn raw bytes into documents, those that texts and statistics depend on."""
+    fields = _cleaning_fields(name, spec)
+    cleaning = {key: value for key, value in fields["cleaning"].items() if key not in DECIDING_FIELDS}
+    return {**fields, "cleaning": cleaning}
+
+
 def _cleaning_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
     """The spec fields that turn raw bytes into documents. Descriptions and the source's place are not among them."""
     fields = spec.model_dump(mode="json", include={"format", "fields", "language", "cleaning"})
@@ -64,21 +72,33 @@ def _write_raw(spec: CorpusSpec, build: Build) -> None:
 
 
 def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
-    """Clean the raw files in parts; parts that exist for the same bytes and rules are reused, not cleaned again."""
-    from lm_pipeline.corpus.documents import merge_summaries, plan_parts, row_digests, write_plan
+    """Measure the raw files in parts, then decide on each part's documents.
+
+    Parts that exist for the same bytes and the same cleaning are reused, whatever the thresholds: then nothing is read
+    but statistics.
+    """
+    from lm_pipeline.corpus.decisions import decide_part
+    from lm_pipeline.corpus.documents import decisions_file, merge_summaries, plan_parts, write_plan
     from lm_pipeline.corpus.raw_files import raw_files
 
     files = raw_files(build.inputs["raw"].path("files.parquet"))
     parts = plan_parts(files, spec, _previous_parts(build))
-    artifacts, num_built = [], 0
-    for part in parts:
+    artifacts, summaries, num_built = [], [], 0
+    build.staging.path.joinpath("decisions").mkdir()
+    for number, part in enumerate(parts):
         artifact, reused = _build_part(name, part, {file.path: file for file in files}, spec, build)
+        decisions = build.staging.path / decisions_file(number)
+        summaries += [
+            artifact.summary,
+            decide_part(artifact.verify("statistics.parquet").path("statistics.parquet"), spec.cleaning, decisions),
+        ]
         artifacts.append(artifact)
         num_built += not reused
     write_plan(parts, build.staging.path / "plan.json")
-    summary = merge_summaries([artifact.summary for artifact in artifacts])
+    summary = merge_summaries(summaries)
+    assert summary["records_in"] == summary["kept"] + summary["rejected"] + summary["quarantined"]
     build.staging.parts = artifacts
-    build.staging.content_digest = row_digests([artifact.path("documents.parquet") for artifact in artifacts])
+    build.staging.content_digest = summary["row_digests"]["documents"]
     build.staging.summary = {**summary, "num_parts": len(parts), "num_parts_built": num_built}
     build.log(
         f"{summary['kept']:,} documents kept, {summary['rejected']:,} rejected, {summary['quarantined']:,} quarantined;"
@@ -110,5 +130,5 @@ def _build_part(
     # One archive may hold several members: which one was read is part of the address.
     slices = [[piece.file, files[piece.file].member, piece.sha256, piece.start, piece.end] for piece in part]
     return build.store.build(
-        versions.DOCUMENT_PART, {}, {**_cleaning_fields(name, spec), "slices": slices}, write, wait_seconds=600
+        versions.DOCUMENT_PART, {}, {**_measuring_fields(name, spec), "slices": slices}, write, wait_seconds=600
     )

@@ -75,10 +75,10 @@ def _documents(spec: DatasetSpec, build: Build) -> "pl.LazyFrame":
     """All kept documents of the dataset in canonical order: corpora as the spec names them, then file, then record."""
     import polars as pl
 
-    from lm_pipeline.corpus.documents import read_documents
+    from lm_pipeline.corpus.documents import clean_parts, read_documents
 
     return pl.concat(
-        read_documents([part.path("documents.parquet") for part in parts]) for parts in _corpora(spec, build).values()
+        read_documents(clean_parts(build.inputs[corpus], parts)) for corpus, parts in _corpora(spec, build).items()
     )
 
 

@@ -8,7 +8,7 @@ from lm_pipeline.artifacts import Stage
 
 RAW_DOCUMENTS = Stage("raw_documents", 1)
 DOCUMENT_PART = Stage("document_part", 2)
-DOCUMENTS = Stage("documents", 1)
+DOCUMENTS = Stage("documents", 2)
 SIGNATURES = Stage("signatures", 1)
 UNIQUE_DOCUMENTS = Stage("unique_documents", 1)
 SPLITS = Stage("splits", 1)

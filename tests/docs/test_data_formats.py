@@ -20,13 +20,13 @@ def keys(heading: str) -> list[str]:
 
 
 def test_tables_of_a_corpus():
-    from lm_pipeline.corpus.document_tables import DOCUMENTS, QUARANTINE, REJECTED
+    from lm_pipeline.corpus.document_tables import DECISIONS, TABLES
     from lm_pipeline.corpus.raw_files import SCHEMA
 
     assert columns("### `files.parquet`") == SCHEMA.names
-    assert columns("### `documents.parquet`") == DOCUMENTS.names()
-    assert columns("### `documents.parquet`") + columns("### `rejected.parquet`") == REJECTED.names()
-    assert columns("### `quarantine.parquet`") == QUARANTINE.names()
+    for name, schema in TABLES.items():
+        assert columns(f"### `{name}.parquet`") == schema.names()
+    assert columns("### `decisions/<part>.parquet`") == DECISIONS.names()
 
 
 def test_tables_of_a_dataset(tmp_path):

@@ -27,9 +27,10 @@ CHINESE = (
 
 
 def document_part(folder: Path) -> str:
-    """Clean an English, a Chinese, a short, a symbolic, an empty and an unreadable record."""
+    """Clean and judge an English, a Chinese, a short, a symbolic, an empty and an unreadable record."""
     import polars as pl
 
+    from lm_pipeline.corpus.decisions import decide_part
     from lm_pipeline.corpus.documents import clean_part, plan_parts
     from lm_pipeline.corpus.raw_files import RawFile
     from lm_pipeline.specs.corpus import CorpusSpec, Fields, PathSource
@@ -51,11 +52,12 @@ def document_part(folder: Path) -> str:
     out = folder / "out"
     out.mkdir()
     summary = clean_part("golden", part, {file.path: file}, spec, out)
-    assert (summary["kept"], summary["rejected"], summary["quarantined"]) == (2, 3, 3), summary
+    decided = decide_part(out / "statistics.parquet", spec.cleaning, out / "decisions.parquet")
+    assert (decided["kept"], decided["rejected"], summary["quarantined"]) == (2, 3, 3), summary
     # Words of explanation and excerpts may get better without a new version; what was found where may not change.
     bad = pl.read_parquet(out / "quarantine.parquet").select("record", "byte_offset", "reason").rows()
-    rows = [summary["row_digests"]["documents"], summary["row_digests"]["rejected"], [list(row) for row in bad]]
-    return digest_of(rows)
+    decisions = pl.read_parquet(out / "decisions.parquet").to_dicts()
+    return digest_of([decided["row_digests"], decisions, [list(row) for row in bad]])
 
 
 def _dataset(folder: Path) -> Path:

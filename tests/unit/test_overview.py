@@ -1,6 +1,7 @@
 import polars as pl
 
 from lm_pipeline.artifacts import Store
+from lm_pipeline.corpus.documents import clean_parts, read_documents, read_rejected
 from lm_pipeline.overview import CORPUS_PARTS, DATASET_PARTS, account, overview
 from lm_pipeline.project import Project
 from lm_pipeline.reports.terminal import status_text
@@ -27,10 +28,11 @@ def test_the_identities_hold_of_the_tables_themselves(tiny_project):
     store = Store(tiny_project.home.artifacts)
     value = look(tiny_project)
     for corpus, row in value["corpora"].items():
-        [part] = store.open_parts(store.ref(f"documents/{corpus}"))
-        counted = [
-            len(pl.read_parquet(part.path(f"{name}.parquet"))) for name in ("documents", "rejected", "quarantine")
-        ]
+        artifact = store.ref(f"documents/{corpus}")
+        [part] = store.open_parts(artifact)
+        clean = clean_parts(artifact, [part])
+        counted = [len(frame.collect()) for frame in (read_documents(clean), read_rejected(clean))]
+        counted.append(len(pl.read_parquet(part.path("quarantine.parquet"))))
         assert counted == [row[name] for name in CORPUS_PARTS]
         raw = (tiny_project.text / corpus.removeprefix("tiny_") / "a.jsonl").read_text("utf-8")
         assert len(raw.splitlines()) == row["records_in"]

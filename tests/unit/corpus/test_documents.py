@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus import documents
 from lm_pipeline.corpus.cleaning import document_id
-from lm_pipeline.corpus.document_tables import TABLES
+from lm_pipeline.corpus.decisions import decide_part
+from lm_pipeline.corpus.document_tables import DOCUMENTS, ROW_DIGEST, STATISTICS, TABLES, row_digests, sum_digests
 from lm_pipeline.corpus.documents import (
+    CleanPart,
     Slice,
     clean_part,
     merge_summaries,
     plan_parts,
     read_documents,
     read_plan,
-    row_digests,
+    read_rejected,
     write_plan,
 )
 from lm_pipeline.corpus.raw_files import RawFile
@@ -52,17 +54,26 @@ def json_lines(texts):
 
 
 def clean(files, spec, folder, parts=None):
-    """Clean all parts. Returns their folders and the merged summary."""
+    """Clean all parts and decide on their documents. Returns their folders and the merged summary."""
     folders, summaries = [], []
     for number, part in enumerate(parts or plan_parts(list(files.values()), spec)):
         folders.append(folder / str(number))
         folders[-1].mkdir(parents=True)
         summaries.append(clean_part("notes", part, files, spec, folders[-1]))
+        statistics, decisions = folders[-1] / "statistics.parquet", folders[-1] / "decisions.parquet"
+        summaries.append(decide_part(statistics, spec.cleaning, decisions))
     return folders, merge_summaries(summaries)
 
 
 def table(folders, name="documents"):
     return [folder / f"{name}.parquet" for folder in folders]
+
+
+def clean_of(folders):
+    return [CleanPart(*(folder / f"{name}.parquet" for name in PART_FILES)) for folder in folders]
+
+
+PART_FILES = ("documents", "statistics", "decisions")
 
 
 def test_a_part_has_the_documented_columns(tmp_path):
@@ -75,7 +86,7 @@ def test_a_part_has_the_documented_columns(tmp_path):
 def test_each_document_gets_the_profile_of_its_language(tmp_path):
     files = raw(tmp_path, a=[ENGLISH, CHINESE])
     folders, summary = clean(files, SPEC, tmp_path)
-    rows = read_documents(table(folders)).collect()
+    rows = read_documents(clean_of(folders)).collect()
     assert rows["profile"].to_list() == ["english", "chinese"]
     assert rows["language"].to_list() == ["en", "zh"]
     assert summary["languages"] == {"en": 1, "zh": 1}
@@ -87,12 +98,8 @@ def test_each_document_gets_the_profile_of_its_language(tmp_path):
 def test_a_declared_language_overrides_identification(tmp_path, language, profile):
     spec = SPEC.model_copy(update={"language": language})
     (folder,), _ = clean(raw(tmp_path, a=[ENGLISH, CHINESE, "123"]), spec, tmp_path)
-    rows = pl.concat(
-        [
-            pl.read_parquet(folder / f"{name}.parquet").drop("reasons", strict=False)
-            for name in ("documents", "rejected")
-        ]
-    )
+    rows = pl.read_parquet(folder / "statistics.parquet")
+    assert len(rows) == 3
     assert set(rows["language"]) == {language}
     assert set(rows["language_confidence"]) == {1.0}
     assert set(rows["profile"]) == {profile}
@@ -100,7 +107,7 @@ def test_a_declared_language_overrides_identification(tmp_path, language, profil
 
 def test_a_rejected_document_keeps_its_text_and_all_its_reasons(tmp_path):
     (folder,), summary = clean(raw(tmp_path, a=["太短。", "Too short."]), SPEC, tmp_path)
-    rejected = pl.read_parquet(folder / "rejected.parquet")
+    rejected = read_rejected(clean_of([folder])).collect()
     assert rejected["text"].to_list() == ["太短。", "Too short."]
     assert [[reason["rule"] for reason in reasons] for reasons in rejected["reasons"].to_list()] == [
         ["gopher_short_doc", "gopher_below_alpha_threshold", "gopher_too_few_stop_words"],
@@ -121,7 +128,8 @@ def test_a_corpus_without_files_has_an_empty_summary_and_no_documents():
     assert plan_parts([], SPEC) == []
     assert merge_summaries([])["records_in"] == 0
     assert read_documents([]).collect().is_empty()
-    assert row_digests([]) == "0" * 64
+    assert read_rejected([]).collect().is_empty()
+    assert set(merge_summaries([])["row_digests"].values()) == {"0" * 64}
 
 
 def test_a_raw_file_that_changed_at_the_same_size_is_refused(tmp_path):
@@ -181,10 +189,12 @@ def test_every_record_is_kept_rejected_or_quarantined(contents, line_end, form):
             files[path.name] = RawFile(path.name, len(data), digest_file(path), path)
         folders, summary = clean(files, spec, folder / "out")
         items = [item for file in files.values() for item in read_records(file, spec)]
-        heights = {name: sum(pq.read_metadata(path).num_rows for path in table(folders, name)) for name in TABLES}
-    assert summary["records_in"] == len(items) == sum(heights.values())
-    assert summary["records_in"] == summary["kept"] + summary["rejected"] + summary["quarantined"]
-    assert [summary["kept"], summary["rejected"], summary["quarantined"]] == list(heights.values())
+        names = (*PART_FILES, "quarantine")
+        heights = {name: sum(pq.read_metadata(path).num_rows for path in table(folders, name)) for name in names}
+        clean_rows = [len(read(clean_of(folders)).collect()) for read in (read_documents, read_rejected)]
+    assert heights["documents"] == heights["statistics"] == heights["decisions"] == sum(clean_rows)
+    assert summary["records_in"] == len(items) == heights["documents"] + heights["quarantine"]
+    assert [summary["kept"], summary["rejected"], summary["quarantined"]] == [*clean_rows, heights["quarantine"]]
     assert sum(summary["quarantine_reasons"].values()) == summary["quarantined"]
     assert sum(summary["languages"].values()) == summary["kept"]
     assert summary["characters_in"] == sum(summary[f"characters_{fate}"] for fate in ("kept", "rejected", "removed"))
@@ -252,13 +262,20 @@ def test_the_corpus_does_not_depend_on_how_it_was_cut(tmp_path, monkeypatch):
     parts = plan_parts(list(files.values()), LINES, before)
     assert len(parts) > 5
     cut, cut_summary = clean(files, LINES, tmp_path / "cut", parts)
-    assert read_documents(table(cut)).collect().equals(read_documents(table(whole)).collect())
-    assert read_documents(table(cut[::-1])).collect().equals(read_documents(table(whole)).collect())
+    assert read_documents(clean_of(cut)).collect().equals(read_documents(clean_of(whole)).collect())
+    assert read_documents(clean_of(cut[::-1])).collect().equals(read_documents(clean_of(whole)).collect())
     assert cut_summary == whole_summary
-    for name in TABLES:
-        assert (
-            row_digests(table(cut[::-1], name)) == row_digests(table(whole, name)) == cut_summary["row_digests"][name]
-        )
+    assert read_rejected(clean_of(cut)).collect().equals(read_rejected(clean_of(whole)).collect())
+
+
+def test_the_digest_of_what_is_kept_is_that_of_its_rows(tmp_path):
+    folders, summary = clean(raw(tmp_path, a=[ENGLISH, CHINESE, "short"]), SPEC, tmp_path / "out")
+    rows = read_documents(clean_of(folders)).select(*DOCUMENTS, *STATISTICS).collect()
+    assert f"{sum_digests(row_digests(rows)):064x}" == summary["row_digests"]["documents"]
+    stored = pl.read_parquet(folders[0] / "statistics.parquet")[ROW_DIGEST]
+    assert set(row_digests(rows)) == set(stored[:2])
+    assert sum_digests(stored) == sum(int.from_bytes(digest, "little") for digest in stored) % 2**256
+    assert sum_digests(stored[1:]) == sum(int.from_bytes(digest, "little") for digest in stored[1:]) % 2**256
 
 
 def test_documents_are_read_by_file_and_record(tmp_path):
@@ -267,15 +284,15 @@ def test_documents_are_read_by_file_and_record(tmp_path):
     spec = SPEC.model_copy(update={"cleaning": Cleaning(profile="none")})
     parts = plan_parts(list(files.values()), spec, plan_parts(list(first.values()), spec))
     folders, _ = clean(files, spec, tmp_path / "out", parts)
-    rows = read_documents(table(folders)).select("file", "record", "text").collect()
+    rows = read_documents(clean_of(folders)).select("file", "record", "text").collect()
     assert rows.equals(rows.sort("file", "record"))
     assert rows["text"].to_list() == ["p", "x", "y", "q", "r", "z"]
 
 
 def test_another_row_gives_another_digest(tmp_path):
-    one, _ = clean(raw(tmp_path, a="text one"), LINES, tmp_path / "one")
-    two, _ = clean(raw(tmp_path, a="text two"), LINES, tmp_path / "two")
-    assert row_digests(table(one)) != row_digests(table(two))
+    _, one = clean(raw(tmp_path, a="text one"), LINES, tmp_path / "one")
+    _, two = clean(raw(tmp_path, a="text two"), LINES, tmp_path / "two")
+    assert one["row_digests"]["documents"] != two["row_digests"]["documents"]
 
 
 def test_real_prose_is_kept_in_both_languages(tmp_path, shared_data):
