@@ -7,12 +7,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lm_pipeline import __version__
 from lm_pipeline.errors import LmPipelineError, SpecError, nearest
+
+if TYPE_CHECKING:
+    from lm_pipeline.specs.generation import Decoding
 
 _PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
@@ -162,46 +165,68 @@ def schema(out: Path | None) -> None:
 
 @cli.command()
 @click.argument("experiment")
-@click.option("--prompt", default="", help="Text to continue; without it a document is begun.")
+@click.option("--prompt", "prompts", multiple=True, help="Text to continue, repeatable; none begins a document.")
+@click.option("--num", default=1, show_default=True, type=click.IntRange(1), help="Texts of each prompt.")
 @click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))
-@click.option("--temperature", default=0.8, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
+@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Time after which a text ends.")
+@click.option("--temperature", type=click.FloatRange(0), help="0 is greedy. [default: 0.8; with --beams 0]")
 @click.option("--top-k", default=50, show_default=True, type=click.IntRange(0), help="Candidates kept; 0 keeps all.")
-@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1), help="Probability mass kept.")
-@click.option("--seed", default=0, show_default=True, type=int)
+@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True), help="Mass kept.")
+@click.option("--min-p", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Least share of the best.")
+@click.option("--repetition-penalty", default=1.0, show_default=True, type=click.FloatRange(1), metavar="FACTOR")
+@click.option("--stop", multiple=True, help="Text before which the text ends. Repeatable.")
+@click.option("--beams", "num_beams", default=1, show_default=True, type=click.IntRange(1), help="Beam search.")
+@click.option("--length-penalty", default=1.0, show_default=True, type=float, help="Of beam search; above 0: longer.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @_json_option
 def generate(
-    experiment: str,
-    prompt: str,
-    max_tokens: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    seed: int,
-    as_json: bool,
+    experiment: str, prompts: tuple[str, ...], num: int, temperature: float | None, as_json: bool, **settings: Any
 ) -> None:
-    """Continue a prompt with an experiment's model, as a stream."""
-    from lm_pipeline.generation.generate import generate as stream
+    """Continue prompts with an experiment's model; a single text streams."""
+    from lm_pipeline.generation import generate as generation
     from lm_pipeline.trained import load_trained
 
+    if temperature is None:
+        temperature = 0.0 if settings["num_beams"] > 1 else 0.8
+    decoding = _decoding(temperature=temperature, **settings)
     scorer, tokenizer = load_trained(experiment)
-    pieces = stream(
-        scorer,
-        tokenizer,
-        prompt,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-    )
-    if as_json:
-        _print_json({"experiment": experiment, "prompt": prompt, "seed": seed, "text": "".join(pieces)})
+    prompts = prompts or ("",)
+    if as_json or num * len(prompts) > 1:
+        completions = generation.complete(scorer, tokenizer, prompts, decoding, num)
+        if as_json:
+            values = [generation.as_json(completion) for completion in completions]
+            _print_json({"experiment": experiment, "completions": values})
+        else:
+            click.echo("\n\n".join(completion.prompt + completion.text for completion in completions))
         return
-    click.echo(prompt, nl=False)
-    for piece in pieces:
+    click.echo(prompts[0], nl=False)
+    for piece in generation.generate(scorer, tokenizer, prompts[0], decoding):
         click.echo(piece, nl=False)
         sys.stdout.flush()
     click.echo()
+
+
+def _decoding(**settings: Any) -> "Decoding":
+    from pydantic import ValidationError
+
+    from lm_pipeline.specs.generation import Decoding
+
+    try:
+        return Decoding(**settings)
+    except ValidationError as error:
+        raise click.UsageError("; ".join(item["msg"] for item in error.errors())) from error
+
+
+@cli.command()
+@click.argument("experiment")
+@click.argument("other", required=False)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others can use it then.")
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
+def play(experiment: str, other: str | None, host: str, port: int) -> None:
+    """A page to play on: tokens with their probabilities; two experiments answer side by side."""
+    from lm_pipeline.playground import serve
+
+    serve([experiment] if other is None else [experiment, other], host, port)
 
 
 @cli.command()

@@ -43,10 +43,10 @@ class NeuralScorer:
         """Number of token ids that it knows."""
         return self._model.vocab_size
 
-    def start(self, context: Sequence[int]) -> Continuation:
-        """Begin a text with `context`; see `Scorer`."""
-        check_documents([np.asarray(context)], self.vocab_size)
-        return NeuralContinuation(self._model, context)
+    def start(self, contexts: Sequence[Sequence[int]]) -> Continuation:
+        """Begin a text with each context; see `Scorer`."""
+        check_documents([np.asarray(context) for context in contexts], self.vocab_size)
+        return NeuralContinuation(self._model, contexts)
 
     def document_log_probs(self, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Log probability of every target; see `Scorer`."""

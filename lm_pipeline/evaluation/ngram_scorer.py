@@ -25,21 +25,25 @@ class NgramScorer:
         check_documents(documents, self.vocab_size)
         return [np.asarray(values, dtype=np.float64) for values in self._model.document_log_probs(documents)]
 
-    def start(self, context: Sequence[int]) -> Continuation:
-        """Begin a text with `context`."""
-        check_documents([np.asarray(context)], self.vocab_size)
-        return _NgramContinuation(self._model, list(context))
+    def start(self, contexts: Sequence[Sequence[int]]) -> Continuation:
+        """Begin a text with each context."""
+        check_documents([np.asarray(context) for context in contexts], self.vocab_size)
+        return _NgramContinuation(self._model, [list(context) for context in contexts])
 
 
 class _NgramContinuation:
-    def __init__(self, model: NgramModel, tokens: list[int]) -> None:
+    def __init__(self, model: NgramModel, rows: list[list[int]]) -> None:
         self._model = model
-        self._tokens = tokens
+        self._rows = rows
 
     def next_log_probs(self) -> np.ndarray:
-        return np.asarray(self._model.next_log_probs(np.array(self._tokens)), dtype=np.float64)
+        return np.stack([np.asarray(self._model.next_log_probs(np.array(row)), np.float64) for row in self._rows])
 
-    def append(self, token: int) -> None:
-        self._tokens.append(token)
-        # Longer memory than the order is never looked at.
-        del self._tokens[: -self._model.order]
+    def append(self, tokens: Sequence[int]) -> None:
+        for row, token in zip(self._rows, tokens, strict=True):
+            row.append(token)
+            # Longer memory than the order is never looked at.
+            del row[: -self._model.order]
+
+    def select(self, rows: Sequence[int]) -> None:
+        self._rows = [list(self._rows[row]) for row in rows]

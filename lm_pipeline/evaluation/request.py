@@ -16,8 +16,9 @@ from lm_pipeline.evaluation.documents import SplitDocuments
 from lm_pipeline.evaluation.loading import load_scorer
 from lm_pipeline.evaluation.perplexity import measure, score_documents
 from lm_pipeline.evaluation.scorer import Scorer
-from lm_pipeline.generation.generate import generate_tokens, prompt_tokens
+from lm_pipeline.generation.generate import complete
 from lm_pipeline.specs.experiment import Evaluation, Samples
+from lm_pipeline.specs.generation import Decoding, Sampling
 from lm_pipeline.tokenization.shards import Shard
 from lm_pipeline.tokenization.tokenizer import Tokenizer
 from lm_pipeline.training.progress import Reporter
@@ -90,23 +91,11 @@ def generate_samples(scorer: Scorer, tokenizer: Tokenizer, settings: Samples) ->
     Returns:
         `[{"prompt", "seed", "text", "num_tokens"}]`; the text is what follows the prompt.
     """
-    samples = []
-    for prompt in settings.prompts:
-        context = prompt_tokens(tokenizer, prompt)
-        for seed in range(settings.num_per_prompt):
-            tokens = list(
-                generate_tokens(
-                    scorer,
-                    context,
-                    max_tokens=settings.max_tokens,
-                    temperature=settings.temperature,
-                    top_k=settings.top_k,
-                    seed=seed,
-                )
-            )
-            text = tokenizer.decode(tokens)
-            samples.append({"prompt": prompt, "seed": seed, "text": text, "num_tokens": len(tokens)})
-    return samples
+    decoding = Decoding(max_tokens=settings.max_tokens, **settings.model_dump(include=set(Sampling.model_fields)))
+    texts = complete(scorer, tokenizer, settings.prompts, decoding, settings.num_per_prompt)
+    return [
+        {"prompt": text.prompt, "seed": text.seed, "text": text.text, "num_tokens": len(text.tokens)} for text in texts
+    ]
 
 
 def _evaluate(request: EvaluationRequest, log: Log) -> None:

@@ -33,8 +33,8 @@ class Scorer(Protocol):
         """
         ...
 
-    def start(self, context: Sequence[int]) -> Continuation:
-        """Begin a text with `context`, at least one token id (BOS)."""
+    def start(self, contexts: Sequence[Sequence[int]]) -> Continuation:
+        """Begin a text with each context, at least one token id (BOS)."""
         ...
 
 

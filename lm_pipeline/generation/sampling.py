@@ -1,59 +1,47 @@
-"""Choosing a token from a distribution: greedy, temperature, top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020).
+"""Choosing a token from a distribution: greedy, temperature, top-k, top-p, min-p, repetition penalty.
+
+Papers: Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p), Nguyen et al. 2024 (min-p), Keskar et al. 2019
+(repetition penalty). Order and definitions are those of Hugging Face's processors, applied to log probabilities.
 
 Every function takes and returns natural-log probabilities as a float64 vector [V]; -inf marks a token that cannot be
 chosen. Draws use one uniform number per token, so that a seed names one text.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lm_pipeline.errors import InputError
+from lm_pipeline.specs.generation import Sampling
 
 
 def choose(
-    log_probs_V: np.ndarray,
-    generator: np.random.Generator,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    log_probs_V: np.ndarray, generator: np.random.Generator, sampling: Sampling, history: Sequence[int] = ()
 ) -> int:
     """Draw the next token.
-
-    Temperature comes first, then top-k, then top-p, as in GPT-2's sampler and its successors.
 
     Args:
         log_probs_V: natural-log probabilities [V]; they need not sum to one.
         generator: source of the draw; greedy choice leaves it untouched.
-        temperature: divides log probabilities; 0 is greedy.
-        top_k: candidates kept; 0 keeps all.
-        top_p: smallest probability mass kept; 1 keeps all.
+        sampling: what is kept of the distribution.
+        history: tokens of the text so far, for the repetition penalty.
 
     Raises:
-        InputError: a setting is outside its range, or no token can be chosen.
+        InputError: no token can be chosen.
     """
-    check_settings(temperature, top_k, top_p)
-    if temperature == 0:
-        return greedy(log_probs_V)
+    kept = penalise_repetition(log_probs_V, history, sampling.repetition_penalty)
+    best = greedy(kept)
+    if sampling.temperature == 0:
+        return best
     # Relative to the peak, so that a tiny temperature cannot overflow.
-    kept = normalise((log_probs_V - log_probs_V[greedy(log_probs_V)]) / temperature)
-    if top_k:
-        kept = keep_top_k(kept, top_k)
-    if top_p < 1:
-        kept = keep_top_p(kept, top_p)
+    kept = normalise((kept - kept[best]) / sampling.temperature)
+    if sampling.top_k:
+        kept = keep_top_k(kept, sampling.top_k)
+    if sampling.top_p < 1:
+        kept = keep_top_p(kept, sampling.top_p)
+    if sampling.min_p > 0:
+        kept = keep_min_p(kept, sampling.min_p)
     return draw(kept, generator)
-
-
-def check_settings(temperature: float, top_k: int, top_p: float) -> None:
-    """Refuse settings that no sampler can follow.
-
-    Raises:
-        InputError: a setting is outside its range.
-    """
-    if not (np.isfinite(temperature) and temperature >= 0):
-        raise InputError(f"temperature is {temperature}. Give a finite number from 0 (greedy) upward, such as 0.8.")
-    if top_k < 0:
-        raise InputError(f"top_k is {top_k}. Give the number of candidates to keep, or 0 to keep all.")
-    if not 0 < top_p <= 1:
-        raise InputError(f"top_p is {top_p}. Give a probability above 0 and up to 1; 1 keeps all.")
 
 
 def greedy(log_probs_V: np.ndarray) -> int:
@@ -79,6 +67,20 @@ def normalise(log_probs_V: np.ndarray) -> np.ndarray:
     """
     peak = log_probs_V[greedy(log_probs_V)]
     return log_probs_V - (peak + np.log(np.exp(log_probs_V - peak).sum()))
+
+
+def penalise_repetition(log_probs_V: np.ndarray, history: Sequence[int], penalty: float) -> np.ndarray:
+    """Multiply the log probability of tokens that have occurred by `penalty`, which is 1 or more.
+
+    >>> penalise_repetition(np.array([-1.0, -2.0]), [0, 0], 1.5).tolist()
+    [-1.5, -2.0]
+    """
+    if penalty == 1 or not history:
+        return log_probs_V
+    seen = np.unique(np.asarray(history))
+    penalised = log_probs_V.copy()
+    penalised[seen] *= penalty
+    return penalised
 
 
 def keep_top_k(log_probs_V: np.ndarray, top_k: int) -> np.ndarray:
@@ -108,6 +110,15 @@ def keep_top_p(log_probs_V: np.ndarray, top_p: float) -> np.ndarray:
     kept = np.full_like(log_probs_V, -np.inf)
     kept[order[:num_kept]] = log_probs_V[order[:num_kept]]
     return kept
+
+
+def keep_min_p(log_probs_V: np.ndarray, min_p: float) -> np.ndarray:
+    """Keep the tokens at least `min_p` times as probable as the most probable one; the rest becomes -inf.
+
+    >>> keep_min_p(np.log([0.6, 0.3, 0.1]), 0.4).round(2).tolist()
+    [-0.51, -1.2, -inf]
+    """
+    return np.where(log_probs_V >= log_probs_V[greedy(log_probs_V)] + np.log(min_p), log_probs_V, -np.inf)
 
 
 def draw(log_probs_V: np.ndarray, generator: np.random.Generator) -> int:

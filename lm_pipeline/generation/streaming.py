@@ -1,20 +1,58 @@
-"""Token ids into text piece by piece: a character spelt in several byte tokens is held back until it is whole."""
+"""Token ids into text piece by piece, up to a stop string.
+
+A character spelt in several byte tokens is held back until it is whole, and what may be the beginning of a stop string
+until it is clear that it is none.
+"""
 
 import codecs
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 
 from lm_pipeline.tokenization.tokenizer import Tokenizer
 
 
-def stream_text(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
-    """Text of the tokens, as soon as it is sure.
+class TextStream:
+    """The text of one continuation.
 
-    Joined, the pieces are `tokenizer.decode` of all tokens; no piece is empty. Bytes that form no character come out
-    as U+FFFD, once it is certain that they form none.
+    Joined, what `feed` and `finish` return is `tokenizer.decode` of all tokens, cut off before the first stop string.
+    Bytes that form no character come out as U+FFFD, once it is certain that they form none.
+
+    Args:
+        tokenizer: spells the tokens.
+        stop: strings that end the text; the one that is complete first counts.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for token in tokens:
-        if text := decoder.decode(tokenizer.decode_bytes([token])):
-            yield text
-    if text := decoder.decode(b"", final=True):
-        yield text
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._stop = tuple(stop)
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, token: int) -> str:
+        """Text that this token makes certain; often empty. After a stop string nothing more comes."""
+        return self._release(self._decoder.decode(self._tokenizer.decode_bytes([token])), last=False)
+
+    def finish(self) -> str:
+        """What was held back, at the end of the text."""
+        return self._release(self._decoder.decode(b"", final=True), last=True)
+
+    def _release(self, text: str, *, last: bool) -> str:
+        if self.stopped:
+            return ""
+        self._held += text
+        found = [(place + len(stop), place) for stop in self._stop if (place := self._held.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            sure = min(found)[1]
+        else:
+            sure = len(self._held) - (0 if last else self._possible_beginning())
+        released, self._held = self._held[:sure], self._held[sure:]
+        return released
+
+    def _possible_beginning(self) -> int:
+        """Length of the longest end of what is held that a stop string begins with."""
+        longest = max((len(stop) for stop in self._stop), default=1) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            if any(stop.startswith(self._held[-length:]) for stop in self._stop):
+                return length
+        return 0

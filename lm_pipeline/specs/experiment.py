@@ -8,11 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from lm_pipeline.errors import nearest
 from lm_pipeline.specs.base import Float, Int, Spec
+from lm_pipeline.specs.generation import Sampling
 from lm_pipeline.specs.model import Model, NgramModel
 from lm_pipeline.specs.training import Training
 
 
-class Samples(Spec):
+class Samples(Sampling):
     """Text generated after training, at fixed seeds."""
 
     prompts: tuple[str, ...] = ("",)
@@ -21,10 +22,6 @@ class Samples(Spec):
     """Samples per prompt, at seeds 0, 1, 2..."""
     max_tokens: Int = Field(default=80, ge=1)
     """Tokens per sample at most."""
-    temperature: Float = Field(default=0.8, ge=0)
-    """0 is greedy."""
-    top_k: Int = Field(default=50, ge=0)
-    """Candidates kept; 0 keeps all."""
 
 
 class Evaluation(Spec):

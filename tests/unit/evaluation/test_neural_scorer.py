@@ -69,10 +69,10 @@ def test_continuing_a_text_gives_the_probabilities_that_scoring_it_gives(model):
     document = np.random.default_rng(1).integers(0, 304, 30)
     scorer = NeuralScorer(model)
     (expected,) = scorer.document_log_probs([document])
-    text = scorer.start(document[:1].tolist())
+    text = scorer.start([document[:1].tolist()])
     for position, token in enumerate(document[1:].tolist()):
-        assert text.next_log_probs()[token] == pytest.approx(expected[position], abs=1e-5)
-        text.append(token)
+        assert text.next_log_probs()[0, token] == pytest.approx(expected[position], abs=1e-5)
+        text.append([token])
 
 
 def test_ids_outside_the_vocabulary_are_refused(model):

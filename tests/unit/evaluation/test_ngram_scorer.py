@@ -5,6 +5,7 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.evaluation.ngram_scorer import NgramScorer
 from lm_pipeline.generation.generate import generate
 from lm_pipeline.models.ngram import NgramModel
+from lm_pipeline.specs.generation import Decoding
 from lm_pipeline.tokenization.shards import Shard
 
 
@@ -16,16 +17,16 @@ def scorer(request, tokenizer, shards_dir):
 def test_continuing_a_text_gives_the_probabilities_that_scoring_it_gives(scorer, shards_dir):
     document = Shard.open(shards_dir, "test").document(3)
     (expected,) = scorer.document_log_probs([document])
-    text = scorer.start(document[:1].tolist())
+    text = scorer.start([document[:1].tolist()])
     for position, token in enumerate(document[1:].tolist()):
-        log_probs = text.next_log_probs()
+        log_probs = text.next_log_probs()[0]
         assert np.exp(log_probs).sum() == pytest.approx(1)
         assert log_probs[token] == pytest.approx(expected[position])
-        text.append(token)
+        text.append([token])
 
 
 def test_an_ngram_model_generates_a_text_per_seed(scorer, tokenizer):
-    texts = ["".join(generate(scorer, tokenizer, "The", max_tokens=30, seed=seed)) for seed in (1, 1, 2)]
+    texts = ["".join(generate(scorer, tokenizer, "The", Decoding(max_tokens=30, seed=seed))) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
 
 

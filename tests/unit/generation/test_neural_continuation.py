@@ -20,22 +20,22 @@ def from_scratch(model, tokens):
 @given(st.lists(st.integers(0, 303), min_size=1, max_size=30), st.integers(1, 30))
 def test_cached_steps_equal_reading_everything_again_also_beyond_the_context(model, tokens, num_context):
     num_context = min(num_context, len(tokens))
-    text = NeuralContinuation(model, tokens[:num_context])
+    text = NeuralContinuation(model, [tokens[:num_context]])
     for position in range(num_context, len(tokens) + 1):
-        log_probs = text.next_log_probs()
+        log_probs = text.next_log_probs()[0]
         np.testing.assert_allclose(log_probs, from_scratch(model, tokens[:position]), atol=1e-5)
         assert np.exp(log_probs).sum() == pytest.approx(1)
         if position < len(tokens):
-            text.append(tokens[position])
+            text.append([tokens[position]])
 
 
 def test_each_appended_token_is_read_alone_until_the_window_is_full(model):
     lengths = []
     handle = model.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
     try:
-        text = NeuralContinuation(model, [1, 2, 3])
+        text = NeuralContinuation(model, [[1, 2, 3]])
         for token in range(4, 14):
-            text.append(token)
+            text.append([token])
     finally:
         handle.remove()
     # Context of 8: the ninth token makes room by reading again the 4 tokens before it.

@@ -4,7 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_pipeline.errors import InputError
-from lm_pipeline.generation.sampling import choose, draw, greedy, keep_top_k, keep_top_p, normalise
+from lm_pipeline.generation.sampling import (
+    choose,
+    draw,
+    greedy,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    normalise,
+    penalise_repetition,
+)
+from lm_pipeline.specs.generation import Decoding, Sampling
 
 weights = st.lists(st.integers(1, 1000), min_size=1, max_size=40).map(lambda w: np.log(np.array(w) / sum(w)))
 
@@ -12,7 +22,7 @@ weights = st.lists(st.integers(1, 1000), min_size=1, max_size=40).map(lambda w: 
 @settings(deadline=None)
 @given(weights)
 def test_zero_temperature_takes_the_most_probable_token_whatever_the_seed(log_probs):
-    tokens = {choose(log_probs, np.random.default_rng(seed), temperature=0) for seed in range(3)}
+    tokens = {choose(log_probs, np.random.default_rng(seed), Sampling(temperature=0)) for seed in range(3)}
     assert tokens == {int(np.argmax(log_probs))}
 
 
@@ -36,7 +46,8 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_the_mass(log_probs, p):
 @settings(deadline=None)
 @given(weights, st.floats(0.05, 5), st.integers(0, 45), st.floats(0.05, 1), st.integers(0, 2**32))
 def test_a_seed_names_one_token_and_it_is_a_candidate(log_probs, temperature, top_k, top_p, seed):
-    first, second = (choose(log_probs, np.random.default_rng(seed), temperature, top_k, top_p) for _ in range(2))
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    first, second = (choose(log_probs, np.random.default_rng(seed), sampling) for _ in range(2))
     assert first == second
     assert np.isfinite(keep_top_k(log_probs, top_k or len(log_probs))[first])
 
@@ -53,7 +64,7 @@ def test_low_temperature_sharpens_and_high_temperature_flattens():
     generator = np.random.default_rng(0)
 
     def share_of_first(temperature):
-        return np.mean([choose(log_probs, generator, temperature) == 0 for _ in range(4000)])
+        return np.mean([choose(log_probs, generator, Sampling(temperature=temperature)) == 0 for _ in range(4000)])
 
     # 0.6^(1/t), normalised: 0.91, 0.6 and 0.39.
     np.testing.assert_allclose([share_of_first(t) for t in (0.3, 1.0, 5.0)], [0.91, 0.6, 0.39], atol=0.03)
@@ -66,19 +77,46 @@ def test_excluded_tokens_are_never_drawn():
     np.testing.assert_allclose(np.exp(normalise(log_probs)).sum(), 1.0)
 
 
+@settings(deadline=None)
+@given(weights, st.floats(0.01, 1))
+def test_min_p_keeps_exactly_what_is_probable_enough_beside_the_best(log_probs, p):
+    kept = np.isfinite(keep_min_p(log_probs, p))
+    ratios = np.exp(log_probs - log_probs.max())
+    np.testing.assert_array_equal(kept[abs(ratios - p) > 1e-9], (ratios > p)[abs(ratios - p) > 1e-9])
+    assert kept.any()
+
+
+def test_the_repetition_penalty_makes_another_token_win():
+    log_probs = np.log([0.5, 0.4, 0.1])
+    generator = np.random.default_rng(0)
+    sampling = Sampling(temperature=0, repetition_penalty=2.0)
+    assert choose(log_probs, generator, sampling) == 0
+    assert choose(log_probs, generator, sampling, history=[0, 0]) == 1
+    np.testing.assert_allclose(penalise_repetition(log_probs, [2], 3.0), log_probs * [1, 1, 3])
+    np.testing.assert_array_equal(log_probs, np.log([0.5, 0.4, 0.1]))  # the model's own are left alone
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"temperature": -1}, "temperature is -1"),
-        ({"temperature": float("nan")}, "temperature is nan"),
-        ({"top_k": -2}, "top_k is -2"),
-        ({"top_p": 0.0}, "top_p is 0.0"),
-        ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_k": -2}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"min_p": 1.5}, "min_p"),
+        ({"repetition_penalty": 0.5}, "repetition_penalty"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_seconds": 0}, "max_seconds"),
+        ({"stop": [""]}, "stop"),
+        ({"num_beams": 2}, "set temperature to 0"),
+        ({"length_penalty": 2.0}, "length_penalty is of beam search"),
+        ({"beams": 2}, "beams"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(settings, named):
-    with pytest.raises(InputError, match=named):
-        choose(np.log([0.5, 0.5]), np.random.default_rng(0), **settings)
+    with pytest.raises(ValueError, match=named):
+        Decoding(**settings)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
