@@ -53,6 +53,7 @@ def trace_token(store: Store, shards: Artifact, offset: int) -> dict[str, Any]:
     Raises:
         InputError: there is no such token.
     """
+    from lm_pipeline.corpus.raw_files import raw_path
     from lm_pipeline.tokenization.shards import Shard
     from lm_pipeline.tokenization.tokenizer import Tokenizer
 
@@ -74,6 +75,6 @@ def trace_token(store: Store, shards: Artifact, offset: int) -> dict[str, Any]:
                 "token_id": token_id,
                 "piece": Tokenizer.load(tokenizer.path("tokenizer.model")).piece(token_id),
                 "document": document,
-                "raw_file": files[document["file"]],
+                "raw_file": files[raw_path(document["file"])],
             }
     raise MissingArtifactError(f"The corpus {document['corpus']!r} is not among the ancestors of these shards.")

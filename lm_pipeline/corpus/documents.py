@@ -33,7 +33,7 @@ from lm_pipeline.corpus.document_tables import (
     row_digests,
     sum_digests,
 )
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw_files import RawFile, member_path, raw_path
 from lm_pipeline.corpus.readers.read import divisible, read_records
 from lm_pipeline.corpus.readers.records import Quarantined, Record
 from lm_pipeline.errors import InputError
@@ -141,7 +141,12 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
         for records, quarantined in _batches(part, files, spec):
             documents = clean_records(corpus, records, spec)
             bad = pl.DataFrame(
-                [{"corpus": corpus, "file": file, **asdict(item)} for file, item in quarantined], schema=QUARANTINE
+                {
+                    "corpus": [corpus] * len(quarantined),
+                    "file": [file for file, _ in quarantined],
+                    **{name: [getattr(item, name) for _, item in quarantined] for name in QUARANTINE.names()[2:]},
+                },
+                schema=QUARANTINE,
             )
             tables["documents"].write(documents)
             tables["statistics"].write(documents)
@@ -169,7 +174,7 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
 def _batches(
     part: Part, files: Mapping[str, RawFile], spec: CorpusSpec
 ) -> Iterator[tuple[list[tuple[str, Record]], list[tuple[str, Quarantined]]]]:
-    """The part's records and its quarantined records, each with the file's path."""
+    """The part's records and its quarantined records, each with the path of its file, inside an archive maybe."""
     records: list[tuple[str, Record]] = []
     quarantined: list[tuple[str, Quarantined]] = []
     characters = 0
@@ -179,9 +184,9 @@ def _batches(
             _verify(file, piece)
         for item in read_records(file, spec, piece.start, piece.end):
             if isinstance(item, Quarantined):
-                quarantined.append((piece.file, item))
+                quarantined.append((member_path(piece.file, item.member), item))
             else:
-                records.append((piece.file, item))
+                records.append((member_path(piece.file, item.member), item))
                 characters += len(item.text) + len(item.target or "")
             if len(records) + len(quarantined) >= BATCH_RECORDS or characters >= BATCH_CHARACTERS:
                 yield records, quarantined
@@ -268,7 +273,7 @@ def decisions_file(number: int) -> str:
 
 
 def read_documents(parts: Sequence[CleanPart]) -> pl.LazyFrame:
-    """Kept documents of several parts in canonical order: by file, then by record.
+    """Kept documents of several parts in canonical order: by raw file, then by place in it.
 
     Rows are not sorted but read in the right order: inside a part the rows of a file are together and ascend, so
     only which part goes on where has to be known. Memory stays bounded when the frame is read in batches.
@@ -289,11 +294,14 @@ def _in_order(parts: Sequence[CleanPart]) -> pl.LazyFrame:
     for part in parts:
         # A run ends where another file begins, or where a later part of the same file comes before an earlier one.
         files = pl.read_parquet(part.documents, columns=["file", "record"]).with_row_index("row")
-        jump = (pl.col("file") != pl.col("file").shift(1)) | (pl.col("record") < pl.col("record").shift(1))
+        # An archive is in one part as a whole, its members in the archive's own order.
+        raw = pl.col("file").str.splitn("//", 2).struct[0]
+        earlier = pl.col("file").eq(pl.col("file").shift(1)) & pl.col("record").lt(pl.col("record").shift(1))
+        jump = raw.ne(raw.shift(1)) | earlier
         grouped = files.group_by(jump.fill_null(value=False).cum_sum().alias("run"), maintain_order=True).agg(
             pl.first("file", "record", "row"), num_rows=pl.len()
         )
-        runs += [(file, record, part, row, n) for _, file, record, row, n in grouped.iter_rows()]
+        runs += [(raw_path(file), record, part, row, n) for _, file, record, row, n in grouped.iter_rows()]
     pieces: list[list[Any]] = []
     for _, _, part, row, num_rows in sorted(runs, key=lambda run: run[:2]):
         if pieces and pieces[-1][0] is part and sum(pieces[-1][1:]) == row:

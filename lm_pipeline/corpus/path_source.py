@@ -7,13 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lm_pipeline.corpus.digest_cache import digest_files
-from lm_pipeline.corpus.raw_files import RawFile, write_files
+from lm_pipeline.corpus.raw_files import RawFile, is_temporary, write_files
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import PathSource
-
-_TEMPORARY = (".*", "*~", "~$*", "#*#", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.swp", "Thumbs.db")
-"""What editors, browsers and file managers leave: never text of the corpus."""
 
 
 def identify(source: PathSource, home: Home) -> dict[str, Any]:
@@ -101,7 +98,7 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _is_wanted(name: PurePosixPath, source: PathSource) -> bool:
-    if any(fnmatchcase(part, pattern) for part in name.parts for pattern in _TEMPORARY):
+    if is_temporary(name):
         return False
 
     def matches(patterns: tuple[str, ...]) -> bool:

@@ -4,7 +4,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,32 @@ SCHEMA = pa.schema(
         ("member", pa.string()),  # path inside the archive at `location`, or null
     ]
 )
+
+
+_TEMPORARY = (".*", "*~", "~$*", "#*#", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.swp", "Thumbs.db")
+"""What editors, browsers and file managers leave: never text of the corpus."""
+
+_SEPARATOR = "//"
+"""Between the path of an archive and the path inside it. No path of a file has two slashes."""
+
+
+def is_temporary(name: PurePosixPath) -> bool:
+    """Whether a file is hidden or temporary, or in a folder that is."""
+    return any(fnmatchcase(part, pattern) for part in name.parts for pattern in _TEMPORARY)
+
+
+def member_path(path: str, member: str | None) -> str:
+    """The path of a file inside an archive: `books.zip//novels/a.txt`; without a member the path itself."""
+    return path if member is None else f"{path}{_SEPARATOR}{member}"
+
+
+def raw_path(path: str) -> str:
+    """The path of the raw file that a file is, or is inside of.
+
+    >>> raw_path(member_path("books.zip", "novels/a.txt"))
+    'books.zip'
+    """
+    return path.partition(_SEPARATOR)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def compression_of(name: str, first: bytes) -> Compression | None:
     return declared or next((compression for magic, compression in MAGIC.items() if first.startswith(magic)), None)
 
 
-def file_chunks(path: Path, start: int = 0) -> Iterator[bytes]:
+def file_chunks(path: Path, start: int = 0) -> Generator[bytes, None, None]:
     """A file's bytes from `start` on, in chunks of 1 MB."""
     with path.open("rb") as file:
         file.seek(start)

@@ -40,3 +40,11 @@ def transcoded(chunks: Iterable[bytes], charset: str) -> Iterator[bytes]:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise DamagedStreamError("undecodable", f"{error.reason}; expected {charset}") from error
+
+
+def detected_name(data: bytes) -> str:
+    """A file name in an unknown character set, as text."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "backslashreplace")

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -144,15 +144,15 @@ class _Raw(io.RawIOBase):
         return size
 
 
-def open_file(path: Path, name: str, spec: CorpusSpec, start: int = 0, end: int | None = None) -> Opened:
-    """Open a file on this machine; what it is compressed with is seen through."""
-    with path.open("rb") as file:
-        first = file.read(8)
-    plain = compression_of(name, first) is None
-    opened = open_stream(file_chunks(path), name, spec, Expansion(spec.extraction.max_expansion))
-    if plain:
-        opened.path, opened.start, opened.end = path, start, end
-    return opened
+@contextmanager
+def open_file(path: Path, name: str, spec: CorpusSpec, start: int = 0, end: int | None = None) -> Iterator[Opened]:
+    """Open a file on this machine for a while; what it is compressed with is seen through."""
+    with closing(file_chunks(path)) as chunks:
+        first, content = peeked(chunks, 8)
+        opened = open_stream(content, name, spec, Expansion(spec.extraction.max_expansion))
+        if compression_of(name, first) is None:
+            opened.path, opened.start, opened.end = path, start, end
+        yield opened
 
 
 def open_stream(chunks: Iterator[bytes], name: str, spec: CorpusSpec, expansion: Expansion) -> Opened:

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw_files import RawFile, member_path
 from lm_pipeline.corpus.readers import jsonl, parquet, sqlite, text
+from lm_pipeline.corpus.readers.archives import MAX_DEPTH, archive_kind, members
 from lm_pipeline.corpus.readers.compression import EXTENSIONS, DamagedStreamError
 from lm_pipeline.corpus.readers.encodings import by_mark
 from lm_pipeline.corpus.readers.opened import HEAD_BYTES, Opened, open_file
@@ -39,7 +42,7 @@ _OTHER_FORMATS = {
     *(".csv", ".html", ".htm", ".json", ".tsv", ".warc", ".xml"),
     *(".doc", ".docx", ".epub", ".odt", ".pdf", ".ppt", ".pptx", ".rtf", ".xls", ".xlsx"),
     *(".arrow", ".avro", ".feather", ".npy", ".npz", ".orc", ".pickle", ".pkl"),
-    *(".7z", ".lz4", ".rar", ".tar", ".tgz", ".zip"),
+    *(".7z", ".lz4", ".rar"),
     *(".gif", ".jpeg", ".jpg", ".png"),
 }
 """Extensions that are known to hold neither plain text nor what a reader takes."""
@@ -51,7 +54,8 @@ def read_records(
 ) -> Iterator[Record | Quarantined]:
     """Yield every record of a raw file, or the reason why it could not be read.
 
-    Memory stays within a few times `spec.cleaning.max_line_bytes`.
+    An archive's records bring the member that they are in. Memory stays within a few times
+    `spec.cleaning.max_line_bytes`.
 
     Args:
         file: the file.
@@ -63,24 +67,42 @@ def read_records(
     Raises:
         InputError: the file is gone or changed size since it was listed, or a query is wrong.
     """
-    with file.local() as path:
-        opened = open_file(path, file.name, spec, start, end)
-        kind = _detect(opened)
-        if not _has_ranges(kind, opened):
+    with file.local() as path, open_file(path, file.name, spec, start, end) as opened:
+        if not _has_ranges(opened):
             if start:
                 return
             opened.end = None
-        yield from _read(kind, opened)
+        yield from _read(opened)
 
 
-def _read(kind: str | Quarantined, opened: Opened) -> Iterator[Record | Quarantined]:
-    if isinstance(kind, Quarantined):
-        yield kind
-        return
+def _read(opened: Opened, depth: int = 0) -> Iterator[Record | Quarantined]:
     try:
-        yield from READERS[kind](opened)
+        archive = _archive_kind(opened)
+        if archive:
+            yield from _read_archive(opened, archive, depth)
+            return
+        kind = _detect(opened)
+        if isinstance(kind, Quarantined):
+            yield kind
+        else:
+            yield from READERS[kind](opened)
     except DamagedStreamError as error:  # of a format that needs the whole file
         yield Quarantined(None, None, error.reason, error.detail)
+
+
+def _read_archive(opened: Opened, archive: Literal["zip", "tar"], depth: int) -> Iterator[Record | Quarantined]:
+    if depth == MAX_DEPTH:
+        detail = f"archives are nested deeper than {MAX_DEPTH} levels"
+        yield Quarantined(None, None, "too_deep", detail)
+        return
+    for name, member in members(opened, archive):
+        for item in (member,) if isinstance(member, Quarantined) else _read(member, depth + 1):
+            yield item if name is None else replace(item, member=member_path(name, item.member))
+
+
+def _archive_kind(opened: Opened) -> Literal["zip", "tar"] | None:
+    suffix = _suffix(opened.name)
+    return archive_kind(opened, suffix, is_known=suffix in _OTHER_FORMATS or suffix in FORMATS)
 
 
 def divisible(file: RawFile, spec: CorpusSpec) -> bool:
@@ -88,13 +110,15 @@ def divisible(file: RawFile, spec: CorpusSpec) -> bool:
     if file.member is not None:
         return False
     file.check_size()
-    opened = open_file(file.location, file.name, spec)
-    return _has_ranges(_detect(opened), opened)
+    with open_file(file.location, file.name, spec) as opened:
+        return _has_ranges(opened)
 
 
-def _has_ranges(kind: str | Quarantined, file: Opened) -> bool:
-    one_record_a_line = kind == "jsonl" or (kind == "text" and file.unit == "line")
-    return one_record_a_line and file.path is not None and file.has_offsets
+def _has_ranges(file: Opened) -> bool:
+    if file.path is None or _archive_kind(file):
+        return False
+    kind = _detect(file)
+    return (kind == "jsonl" or (kind == "text" and file.unit == "line")) and file.has_offsets
 
 
 def _detect(file: Opened) -> str | Quarantined:
@@ -115,12 +139,16 @@ def _detect(file: Opened) -> str | Quarantined:
 
 
 def _by_extension(name: str) -> str | None:
+    suffix = _suffix(name)
+    return suffix if suffix in _OTHER_FORMATS else FORMATS.get(suffix)
+
+
+def _suffix(name: str) -> str:
+    """The extension, in lower case, that of a compression left out."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     if suffixes and suffixes[-1] in EXTENSIONS:
         suffixes.pop()
-    if not suffixes:
-        return None
-    return suffixes[-1] if suffixes[-1] in _OTHER_FORMATS else FORMATS.get(suffixes[-1])
+    return suffixes[-1] if suffixes else ""
 
 
 def _by_content(head: bytes) -> str:

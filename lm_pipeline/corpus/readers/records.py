@@ -32,6 +32,7 @@ class Record:
         date: its date as written, likewise; ISO 8601 where the format says what it is.
         byte_offset: where the record begins in the (decompressed) file; None where the format has no such place.
         byte_length: its length there, line end left out.
+        member: path of its file inside the raw file, where that is an archive; `record` and `byte_offset` are in it.
     """
 
     record: int
@@ -44,6 +45,7 @@ class Record:
     date: str | None = None
     byte_offset: int | None = None
     byte_length: int | None = None
+    member: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Quarantined:
         reason: a short code, see `docs/data-formats.md`.
         detail: what was found and what was expected.
         excerpt: at most 200 characters of it, control characters escaped.
+        member: path of its file inside the raw file, where that is an archive.
     """
 
     record: int | None
@@ -63,6 +66,7 @@ class Quarantined:
     reason: str
     detail: str
     excerpt: str = ""
+    member: str | None = None
 
 
 def excerpt(data: bytes | str, around: int = 0) -> str:

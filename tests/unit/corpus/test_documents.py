@@ -1,5 +1,6 @@
 import json
 import tempfile
+import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -308,3 +309,18 @@ def test_a_whole_novel_is_too_long_to_be_one_document(tmp_path, shared_data):
     text = (shared_data / "small/lm/zh/journey-to-the-west-ch1-20.txt").read_bytes()
     _, summary = clean(raw(tmp_path, a=text), SPEC, tmp_path / "out")
     assert summary["reasons"] == {"gopher_long_doc": 1}
+
+
+def test_documents_of_an_archive_are_kept_rejected_or_quarantined_under_their_own_paths(tmp_path):
+    path = tmp_path / "b.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("z.jsonl", json_lines([ENGLISH, CHINESE]))
+        archive.writestr("a/短.txt", "太短。")
+        archive.writestr("bad.jsonl", "{")
+    files = raw(tmp_path, a=[ENGLISH], c=[CHINESE])
+    files["b.zip"] = RawFile("b.zip", path.stat().st_size, digest_file(path), path)
+    folders, summary = clean(files, SPEC, tmp_path / "out")
+    assert (summary["records_in"], summary["kept"], summary["rejected"], summary["quarantined"]) == (6, 4, 1, 1)
+    rows = read_documents(clean_of(folders)).select("file", "record").collect()
+    assert rows.rows() == [("a.jsonl", 0), ("b.zip//z.jsonl", 0), ("b.zip//z.jsonl", 1), ("c.jsonl", 0)]
+    assert read_rejected(clean_of(folders)).collect()["file"].to_list() == ["b.zip//a/短.txt"]

@@ -1,0 +1,188 @@
+import bz2
+import gzip
+import io
+import lzma
+import subprocess
+import tarfile
+import zipfile
+
+import pytest
+import zstandard
+
+from lm_pipeline.corpus.raw_files import member_path, raw_path
+from lm_pipeline.corpus.readers.records import Quarantined
+from lm_pipeline.specs.corpus import TextFormat
+
+COMPRESS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+LINES = '{"text": "第一条"}\n{"text": "second"}\n'.encode()
+FILES = {
+    "法律/a.jsonl": LINES,
+    "b/c.jsonl.zst": zstandard.compress(LINES),
+    "b/d.txt": "一个文件".encode(),
+}
+TEXTS = [
+    ("法律/a.jsonl", 0, "第一条"),
+    ("法律/a.jsonl", 1, "second"),
+    ("b/c.jsonl.zst", 0, "第一条"),
+    ("b/c.jsonl.zst", 1, "second"),
+    ("b/d.txt", 0, "一个文件"),
+]
+
+
+def tar(files, **options) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", **options) as archive:
+        for name, data in files.items() if isinstance(files, dict) else files:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def zipped(files, compression=zipfile.ZIP_DEFLATED) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", compression) as archive:
+        for name, data in files.items() if isinstance(files, dict) else files:
+            archive.writestr(zipfile.ZipInfo(name), data, compression)
+    return sink.getvalue()
+
+
+def outcome(items) -> list[tuple]:
+    return [(item.member, item.record, item.reason if isinstance(item, Quarantined) else item.text) for item in items]
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+def test_members_of_a_tar_are_read_in_their_order_with_their_names(reading, compression):
+    assert outcome(reading(f"a.tar{compression}", COMPRESS[compression](tar(FILES)))) == TEXTS
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("name", ["a.zip", "no extension"])
+def test_members_of_a_zip_are_read_in_their_order_with_their_names(reading, name, method):
+    assert outcome(reading(name, zipped(FILES, method))) == TEXTS
+
+
+def test_archives_inside_archives_are_looked_into_but_not_for_ever(reading):
+    data = tar({"x.zip": zipped({"y.tar.gz": gzip.compress(tar({"z.txt": b"deep"}))})})
+    assert outcome(reading("a.tar", data)) == [("x.zip//y.tar.gz//z.txt", 0, "deep")]
+    for _ in range(4):
+        data = tar({"in.tar": data})
+    assert outcome(reading("a.tar", data)) == [("in.tar//in.tar//in.tar//in.tar", None, "too_deep")]
+
+
+@pytest.mark.parametrize("build", [tar, zipped])
+def test_no_name_leads_out_of_the_archive_and_no_two_members_share_one(reading, build):
+    names = ["../../../etc/passwd.txt", "/abs//olute.txt", "./same.txt", "same.txt", "__MACOSX/._same.txt", ".hidden"]
+    data = build([(name, name.encode()) for name in names])
+    assert [(item.member, item.text) for item in reading("a." + ("tar" if build is tar else "zip"), data)] == [
+        ("../../../etc/passwd.txt", "../../../etc/passwd.txt"),
+        ("abs/olute.txt", "/abs//olute.txt"),
+        ("same.txt", "./same.txt"),
+        ("same.txt;2", "same.txt"),
+    ]
+
+
+def test_links_and_devices_are_no_members(reading):
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        for name, kind in [("l.txt", tarfile.SYMTYPE), ("h.txt", tarfile.LNKTYPE), ("f.txt", tarfile.FIFOTYPE)]:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            archive.addfile(entry)
+    assert reading("a.tar", sink.getvalue()) == []
+
+
+def test_a_damaged_member_of_a_zip_costs_itself(reading):
+    data = bytearray(zipped({"a.txt": b"first" * 100, "b.txt": b"second" * 100, "c.txt": b"third"}))
+    data[data.index(b"b.txt") + 10] ^= 0xFF
+    (a, b, c) = outcome(reading("a.zip", bytes(data)))
+    assert (a, c) == (("a.txt", 0, "first" * 100), ("c.txt", 0, "third"))
+    assert b == ("b.txt", 0, "corrupt_zip")
+
+
+def test_an_encrypted_member_costs_itself(reading):
+    data = bytearray(zipped({"a.txt": b"first", "b.txt": b"second"}))
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + place] |= 1
+    assert outcome(reading("a.zip", bytes(data))) == [("a.txt", None, "encrypted"), ("b.txt", 0, "second")]
+
+
+@pytest.mark.parametrize("data", [b"PK\x03\x04 and nothing", b"", zipped(FILES)[:-30]])
+def test_a_zip_without_its_table_of_contents_is_one_quarantined_record(reading, data):
+    assert outcome(reading("a.zip", data)) == [(None, None, "corrupt_zip")]
+
+
+def test_a_damaged_header_in_a_tar_is_said_and_the_next_members_are_read(reading):
+    data = bytearray(tar({f"{name}.txt": name.encode() for name in "abc"}))
+    data[1024 + 150] ^= 0xFF  # the checksum of the second header
+    assert outcome(reading("a.tar", bytes(data))) == [
+        ("a.txt", 0, "a"),
+        (None, None, "corrupt_tar"),
+        ("c.txt", 0, "c"),
+    ]
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+def test_a_truncated_tar_costs_the_member_that_is_cut(reading, compression):
+    files = {"a.jsonl": LINES, "b.jsonl": b'{"text": "x"}\n' * 5000}
+    data = COMPRESS[compression](tar(files)[:60_000])
+    found = outcome(reading(f"a.tar{compression}", data, None))
+    assert found[:2] == [("a.jsonl", 0, "第一条"), ("a.jsonl", 1, "second")]
+    assert [reason for _, _, reason in found[2:-1]] == ["x"] * (len(found) - 3)
+    assert len(found) > 4000
+    assert found[-1][0] == "b.jsonl"
+    assert found[-1][2] == "truncated_tar"
+
+
+@pytest.mark.parametrize("cut", [512, 1024, 1536])
+def test_a_tar_that_ends_between_members_says_so(reading, cut):
+    found = outcome(reading("a.tar", tar({"a.txt": b"a", "b.txt": b"b"})[:cut]))
+    assert found[-1][2] == "truncated_tar"
+    assert len(found) == {512: 1, 1024: 2, 1536: 2}[cut]
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a"])
+def test_a_truncated_compressed_tar_says_what_is_truncated(reading, name):
+    found = outcome(reading(name, gzip.compress(tar(FILES))[:-12]))
+    assert found[:4] == TEXTS[:4]
+    assert found[-1][2] == "truncated_gzip"
+
+
+def test_archives_put_together_are_both_read(reading):
+    assert outcome(reading("a.tar", tar({"a.txt": b"a"}) + tar({"b.txt": b"b"}))) == [
+        ("a.txt", 0, "a"),
+        ("b.txt", 0, "b"),
+    ]
+
+
+def test_a_bomb_in_an_archive_costs_itself(reading):
+    bomb = zstandard.compress(b"a" * (100 << 20))
+    for name, data in (
+        ("a.tar", tar({"bomb.txt.zst": bomb, "a.txt": b"a"})),
+        ("a.zip", zipped({"bomb.txt.zst": bomb, "a.txt": b"a"}, zipfile.ZIP_STORED)),
+        ("b.zip", zipped({"bomb.txt": b"a" * (70 << 20), "a.txt": b"a"})),
+    ):
+        found = outcome(reading(name, data))
+        assert found[-1] == ("a.txt", 0, "a")
+        assert [reason for _, _, reason in found[:-1]] == ["bomb"], name
+
+
+def test_a_declared_format_holds_for_every_member(reading):
+    items = reading("a.zip", zipped({"a.dat": b"x\ny", "b": b"z"}), TextFormat(unit="line"))
+    assert outcome(items) == [("a.dat", 0, "x"), ("a.dat", 1, "y"), ("b", 0, "z")]
+
+
+def test_a_sparse_member_of_a_tar_is_not_made_up(reading, tmp_path):
+    path = tmp_path / "holes.txt"
+    with path.open("wb") as file:
+        file.write(b"text")
+        file.truncate(1 << 30)
+    command = ["tar", "--sparse", "-cf", str(tmp_path / "made.tar"), "-C", str(tmp_path), "holes.txt"]
+    subprocess.run(command, check=True)
+    data = (tmp_path / "made.tar").read_bytes()
+    assert outcome(reading("a.tar", data)) == [("holes.txt", 0, "unsupported_format")]
+
+
+def test_the_path_of_a_member_leads_back_to_its_archive():
+    assert raw_path(member_path("a/b.zip", "c.tar//d.txt")) == "a/b.zip"
+    assert raw_path(member_path("a!/b.txt", None)) == "a!/b.txt"
