@@ -5,12 +5,15 @@ from collections.abc import Sequence
 import polars as pl
 import xxhash
 
+from lm_pipeline.corpus.chinese_script import chinese_script, converted
 from lm_pipeline.corpus.document_tables import DOCUMENTS, ROW_DIGEST, STATISTICS, row_digests
 from lm_pipeline.corpus.filters import choose_profile, with_statistics
 from lm_pipeline.corpus.language import identify_language
 from lm_pipeline.corpus.mojibake import mended
 from lm_pipeline.corpus.normalisation import normalised
 from lm_pipeline.corpus.readers.records import ROLES, Record
+from lm_pipeline.corpus.scripts import count_scripts
+from lm_pipeline.specs.cleaning import Cleaning
 from lm_pipeline.specs.corpus import CorpusSpec
 
 _RAW_COLUMNS = ("document_id", "file", "record", "byte_offset", "byte_length", *ROLES)
@@ -44,15 +47,34 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
     clean = raw.with_columns(
         *(normalised(pl.col(name), spec.cleaning.width) for name in prose), corpus=pl.lit(corpus, dtype=pl.String)
     )
-    if spec.language == "auto":
-        answers = identify_language(clean["text"].to_list())
-    else:
-        answers = [(spec.language, 1.0)] * len(clean)
-    identified = clean.with_columns(
-        pl.Series("language", [code for code, _ in answers], dtype=pl.String),
-        pl.Series("language_confidence", [confidence for _, confidence in answers], dtype=pl.Float32),
+    identified = _in_one_script(_identified(clean, spec), spec.cleaning).with_columns(
         num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
-    ).with_columns(profile=choose_profile(pl.col("language"), spec.cleaning))
+        profile=choose_profile(pl.col("language"), spec.cleaning),
+    )
     measured = with_statistics(identified).cast({name: STATISTICS[name] for name in STATISTICS})  # pyright: ignore[reportArgumentType]
     rows = measured.select(*DOCUMENTS, *STATISTICS)
     return rows.with_columns(row_digests(rows).alias(ROW_DIGEST))
+
+
+def _identified(clean: pl.DataFrame, spec: CorpusSpec) -> pl.DataFrame:
+    """Add `language`, `language_confidence` and `chinese_script`."""
+    scripts = count_scripts(clean["text"])
+    if spec.language == "auto":
+        answers = identify_language(clean["text"].to_list(), scripts)
+    else:
+        answers = [(spec.language, 1.0)] * len(clean)
+    language = pl.Series("language", [code for code, _ in answers], dtype=pl.String)
+    return clean.with_columns(
+        language,
+        pl.Series("language_confidence", [confidence for _, confidence in answers], dtype=pl.Float32),
+        scripts.with_columns(language).select(chinese_script=chinese_script())["chinese_script"],
+    )
+
+
+def _in_one_script(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
+    if cleaning.chinese_script == "keep":
+        return documents
+    found = documents["chinese_script"]
+    return documents.with_columns(
+        converted(documents[name], found, cleaning.chinese_script) for name in ("text", "target", "title")
+    )

