@@ -207,9 +207,9 @@ def _checkpoint(artifact: Artifact) -> Metadata:
 def _evaluation(artifact: Artifact) -> Metadata:
     overall = artifact.summary["test"]["overall"]
     samples = "\n\n".join(f"> {sample['text']}" for sample in artifact.summary["samples"][:3])
+    measures = ("bits_per_byte", "perplexity", "masked_perplexity")
     return {
-        "bits_per_byte": dg.MetadataValue.float(overall["bits_per_byte"]),
-        "perplexity": dg.MetadataValue.float(overall["perplexity"]),
+        **{name: dg.MetadataValue.float(overall[name]) for name in measures if overall.get(name) is not None},
         "test": dg.MetadataValue.json(artifact.summary["test"]),
         "samples": dg.MetadataValue.md(samples),
     }

@@ -40,13 +40,15 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto") -> Scorer:
         return NgramScorer(NgramModel.load(checkpoint_dir))
     import torch
 
+    from lm_pipeline.evaluation.masked_scorer import MaskedScorer
     from lm_pipeline.evaluation.neural_scorer import NeuralScorer
     from lm_pipeline.models.storage import load_model
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return NeuralScorer(load_model(checkpoint_dir, device))
+        model = load_model(checkpoint_dir, device)
+        return MaskedScorer(model) if model.is_bidirectional else NeuralScorer(model)
     except (SafetensorError, KeyError, ValidationError) as error:
         raise CorruptArtifactError(
             f"The checkpoint in {checkpoint_dir} cannot be loaded ({error!r}): config.json or model.safetensors is"

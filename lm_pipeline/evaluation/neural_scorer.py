@@ -43,6 +43,11 @@ class NeuralScorer:
         """Number of token ids that it knows."""
         return self._model.vocab_size
 
+    @property
+    def is_causal(self) -> bool:
+        """Yes: each token from those before it."""
+        return True
+
     def start(self, contexts: Sequence[Sequence[int]]) -> Continuation:
         """Begin a text with each context; see `Scorer`."""
         check_documents([np.asarray(context) for context in contexts], self.vocab_size)

@@ -20,6 +20,11 @@ class NgramScorer:
         """Number of token ids that it knows."""
         return self._model.vocab_size
 
+    @property
+    def is_causal(self) -> bool:
+        """Yes: each token from those before it."""
+        return True
+
     def document_log_probs(self, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Log probability of every target; see `Scorer`."""
         check_documents(documents, self.vocab_size)

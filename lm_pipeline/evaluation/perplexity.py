@@ -88,6 +88,42 @@ def measure(
     }
 
 
+def as_masked(measured: dict[str, Any]) -> dict[str, Any]:
+    """The measurement of a model that predicts tokens from both sides, under names of its own.
+
+    Its perplexity says how well gaps are filled. It is none of a text, so it must not stand beside those that are.
+
+    Args:
+        measured: as `measure` returns it.
+
+    Returns:
+        The same with `masked_perplexity` and `masked_perplexity_interval`; the causal measures are null.
+    """
+
+    def rename(part: dict[str, Any]) -> dict[str, Any]:
+        moved = {f"masked_{name}": part[name] for name in ("perplexity", "perplexity_interval")}
+        causal = ("perplexity", "perplexity_interval", "bits_per_byte", "bits_per_byte_interval")
+        return part | dict.fromkeys(causal) | moved
+
+    return {
+        "overall": rename(measured["overall"]),
+        "corpora": {name: rename(part) for name, part in measured["corpora"].items()},
+    }
+
+
+def describe(part: dict[str, Any]) -> str:
+    """A measurement in words.
+
+    >>> describe({"perplexity": 20.0, "bits_per_byte": 1.5})
+    'perplexity 20.00, 1.5000 bits per byte'
+    >>> describe({"perplexity": None, "bits_per_byte": None, "masked_perplexity": 9.5})
+    'masked perplexity 9.50'
+    """
+    if part["perplexity"] is None:
+        return f"masked perplexity {part['masked_perplexity']:.2f}"
+    return f"perplexity {part['perplexity']:.2f}, {part['bits_per_byte']:.4f} bits per byte"
+
+
 def _measure_part(
     part: pl.DataFrame, label: str, num_bootstrap: int | None, confidence: float, seed: int
 ) -> dict[str, Any]:

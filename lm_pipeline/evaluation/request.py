@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lm_pipeline.errors import InputError
 from lm_pipeline.evaluation.documents import SplitDocuments
 from lm_pipeline.evaluation.loading import load_scorer
-from lm_pipeline.evaluation.perplexity import measure, score_documents
+from lm_pipeline.evaluation.perplexity import as_masked, describe, measure, score_documents
 from lm_pipeline.evaluation.scorer import Scorer
 from lm_pipeline.generation.generate import complete
 from lm_pipeline.specs.experiment import Evaluation, Samples
@@ -110,7 +110,7 @@ def _evaluate(request: EvaluationRequest, log: Log) -> None:
     loaded = time.monotonic()
     results, num_tokens = _measure_splits(request, scorer, log)
     measured = time.monotonic()
-    samples = generate_samples(scorer, tokenizer, request.evaluation.samples)
+    samples = generate_samples(scorer, tokenizer, request.evaluation.samples) if scorer.is_causal else []
     _write_json(request.output_dir / "evaluation.json", results)
     _write_json(request.output_dir / "samples.json", samples)
     finished = time.monotonic()
@@ -125,7 +125,7 @@ def _evaluate(request: EvaluationRequest, log: Log) -> None:
     _write_json(request.output_dir / "timing.json", timing)
     overall = results["test"]["overall"]
     log(
-        f"{request.experiment}: perplexity {overall['perplexity']:.2f}, {overall['bits_per_byte']:.4f} bits per byte"
+        f"{request.experiment}: {describe(overall)}"
         f" on {overall['documents']:,} test documents; {len(samples)} samples; {timing['wall_seconds']:.1f} s"
     )
 
@@ -143,6 +143,8 @@ def _measure_splits(request: EvaluationRequest, scorer: Scorer, log: Log) -> tup
         scores = score_documents(scorer, validation, _reporter(f"{request.experiment}: validation", log))
         results["validation"] = measure(scores)
         num_tokens += results["validation"]["overall"]["tokens"]
+    if not scorer.is_causal:
+        results = {split: as_masked(measured) if measured else {} for split, measured in results.items()}
     return results, num_tokens
 
 

@@ -23,10 +23,15 @@ def score_text(scorer: Scorer, tokenizer: Tokenizer, text: str) -> dict[str, Any
         "num_bytes"}`: natural logs; the last token is EOS and counts; bytes are those of the text in UTF-8.
 
     Raises:
-        InputError: the text is empty or no valid Unicode, or a probability is not finite.
+        InputError: the text is empty or no valid Unicode, a probability is not finite, or the model is an encoder.
     """
     if not text:
         raise InputError("The text is empty. Give at least one character to score.")
+    if not scorer.is_causal:
+        raise InputError(
+            "This model is an encoder: it fills gaps and gives a text no probability. Give an experiment of another"
+            " family; `lm-pipeline materialize` measures how well it fills gaps."
+        )
     tokens = [*tokenizer.encode(text).tolist(), EOS]
     num_bytes = len(text.encode())
     (log_probs,) = scorer.document_log_probs([np.array([BOS, *tokens])])

@@ -21,6 +21,11 @@ class Scorer(Protocol):
         """Number of token ids that it knows."""
         ...
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether it predicts each token from those before it, so that a text has a probability."""
+        ...
+
     def document_log_probs(self, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Log probability of every target.
 

@@ -90,7 +90,7 @@ def leaderboard_rows(entries: Sequence[Entry], baselines: Mapping[str, Any] | No
 
     rows, rank = [], 0
     for entry in sorted([*entries, *references], key=place):
-        ranked = entry.status in ("built", "stale") and bool(entry.evaluation)
+        ranked = entry.status in ("built", "stale") and (entry.evaluation or {}).get("bits_per_byte") is not None
         rank += ranked
         rows.append(_row(entry, rank if ranked else None))
     return rows
@@ -99,12 +99,16 @@ def leaderboard_rows(entries: Sequence[Entry], baselines: Mapping[str, Any] | No
 def _row(entry: Entry, rank: int | None) -> Row:
     # The numbers of a failed experiment's earlier version would pass for those of the version that failed.
     measured = {} if entry.status in _LAST else dict(entry.evaluation or {})
+    message = entry.message
+    if measured.get("masked_perplexity") is not None:
+        said = f"masked perplexity {perplexity(measured['masked_perplexity'])}, not comparable: it sees both sides"
+        message = f"{said}. {message}" if message else said
     return Row(
         rank=rank,
         experiment=entry.experiment,
         family=entry.family,
         status=entry.status,
-        message=entry.message,
+        message=message,
         bits_per_byte=measured.get("bits_per_byte"),
         bits_per_byte_interval=_pair(measured.get("bits_per_byte_interval")),
         perplexity=measured.get("perplexity"),
@@ -128,7 +132,7 @@ def leaderboard_json(dataset: str, rows: Sequence[Row]) -> dict[str, Any]:
         {"dataset": its name, "rows": best first, each with the keys
             rank: int from 1, or null for baselines and what is not measured,
             experiment: name ("Unigram" and "Kneser-Ney 5-gram" are the baselines),
-            family: "ngram", "rnn", "lstm", "gru", "cnn", "transformer" or "baseline",
+            family: "ngram", "rnn", "lstm", "gru", "cnn", "transformer", "encoder" or "baseline",
             status: "built", "stale", "failed", "not materialized" or "baseline",
             message: why it failed or is stale, else "",
             bits_per_byte, perplexity: on the test split, or null,

@@ -231,6 +231,6 @@ class EncoderDecoderModel(_Attention):
 
 
 Model = Annotated[
-    NgramModel | RnnModel | LstmModel | GruModel | CnnModel | TransformerModel,
+    NgramModel | RnnModel | LstmModel | GruModel | CnnModel | TransformerModel | EncoderModel,
     Field(discriminator="family"),
 ]

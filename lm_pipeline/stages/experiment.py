@@ -142,10 +142,11 @@ def _write_evaluation(name: str, spec: ExperimentSpec, build: Build) -> None:
     build.staging.volatile |= VOLATILE
     build.staging.summary = result
     overall = result["test"]["overall"]
-    build.log(f"test: {overall['bits_per_byte']:.3f} bits per byte, perplexity {overall['perplexity']:.1f}")
-    values = {f"test/{key}": overall[key] for key in ("bits_per_byte", "perplexity")}
+    measures = ("bits_per_byte", "perplexity") if overall["perplexity"] is not None else ("masked_perplexity",)
+    build.log("test: " + ", ".join(f"{key.replace('_', ' ')} {overall[key]:.4g}" for key in measures))
+    values = {f"test/{key}": overall[key] for key in measures}
     for corpus, measured in result["test"]["corpora"].items():
-        values[f"test/{corpus}/bits_per_byte"] = measured["bits_per_byte"]
+        values[f"test/{corpus}/{measures[0]}"] = measured[measures[0]]
     build.spool.metrics(0, values)
     with training_run(build.home, checkpoint) as spool:
         spool.model_metrics(values, dataset_name=f"{spec.dataset}/test", dataset_digest=shards.digest)

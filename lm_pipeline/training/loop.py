@@ -18,10 +18,12 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import RECURRENT, NeuralSpec, build_model
 from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.models.state import State
+from lm_pipeline.specs.model import EncoderModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training import checkpoint, environment, guard
 from lm_pipeline.training.curve import Curve
 from lm_pipeline.training.interruption import Interruption
+from lm_pipeline.training.masked_plan import MaskedPlan
 from lm_pipeline.training.plan import Batch, Plan, TokenStream, make_plan
 from lm_pipeline.training.precision import autocast, measure_precision
 from lm_pipeline.training.progress import Reporter
@@ -58,14 +60,17 @@ class Job:
     name_documents: Callable[[Sequence[int]], list[str]]
 
     def plan(self, stream: TokenStream, seed: int) -> Plan:
-        """The order in which a stream is read."""
-        return make_plan(
+        """The order in which a stream is read, and for an encoder what is hidden of it."""
+        plan = make_plan(
             stream,
             carries_state=self.spec.family in RECURRENT,
             batch_size=self.training.batch_size,
             context_length=self.training.context_length,
             seed=seed,
         )
+        if not isinstance(self.spec, EncoderModel):
+            return plan
+        return MaskedPlan(plan, fraction=self.spec.mask_fraction, vocab_size=self.vocab_size, seed=seed)
 
 
 def train(job: Job, reporter: Reporter) -> tuple[Session, bool]:

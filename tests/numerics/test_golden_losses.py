@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lm_pipeline.specs.model import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, LstmModel, RnnModel, TransformerModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training.loop import Job, begin, take_step
 from lm_pipeline.training.plan import TokenStream
@@ -20,6 +20,7 @@ SPECS = {
     "gru": GruModel(num_layers=2, width=32),
     "cnn": CnnModel(num_layers=3, width=32, kernel_size=3),
     "transformer": TransformerModel(num_layers=2, width=32, num_heads=4),
+    "encoder": EncoderModel(num_layers=2, width=32, num_heads=4),
 }
 # fmt: off
 GOLDEN = {
@@ -42,6 +43,10 @@ GOLDEN = {
     "transformer": [
         3.79703, 3.73327, 3.32069, 3.45153, 3.47595, 3.31306, 3.30438, 3.09378, 3.07333, 2.79303,
         2.60449, 2.64452, 2.58751, 1.91929, 2.3648, 2.28953, 2.17981, 2.22977, 2.08034, 2.32032,
+    ],
+    "encoder": [
+        3.60653, 3.8498, 3.59094, 3.74159, 3.75888, 3.79532, 3.79682, 3.6966, 5.19167, 4.41441,
+        3.3939, 3.65976, 3.62491, 3.57601, 3.92689, 3.87408, 3.97297, 3.63319, 3.37791, 4.34528,
     ],
 }
 # fmt: on

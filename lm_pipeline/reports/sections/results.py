@@ -12,6 +12,11 @@ PROTOCOL = (
     " tokens; perplexity is the exponential of the mean negative log-likelihood per predicted token, bits per byte the"
     " total in bits over the UTF-8 bytes of the text, so it can be compared across tokenizers."
 )
+MASKED_PROTOCOL = (
+    "This model fills gaps: each token after the beginning was hidden once, with others as in training, and predicted"
+    " from both sides. Its masked perplexity is {value} ({bounds}); that is no perplexity of a text and cannot be"
+    " compared with those below."
+)
 
 MEASURES = (
     Column("Bits per byte", numeric=True),
@@ -69,7 +74,11 @@ def results(data: ReportData) -> list[Block]:
     test = data.evaluation.get("test", {})
     level = data.spec.get("evaluation", {}).get("confidence", 0.95)
     corpora = test.get("corpora", {})
-    blocks: list[Block] = [Paragraph(PROTOCOL, "aside"), _table("All test documents", data, None, level)]
+    blocks: list[Block] = [Paragraph(PROTOCOL, "aside")]
+    if (value := overall_on_test(data).get("masked_perplexity")) is not None:
+        bounds = perplexity_interval(overall_on_test(data).get("masked_perplexity_interval"))
+        blocks.append(Paragraph(MASKED_PROTOCOL.format(value=perplexity(value), bounds=bounds)))
+    blocks += [_table("All test documents", data, None, level)]
     if len(corpora) > 1:
         blocks += [_table(f"Test documents of {name}", data, name, level) for name in sorted(corpora)]
     elif corpora:

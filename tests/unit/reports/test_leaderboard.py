@@ -122,3 +122,13 @@ def test_terminal_table_ends_with_messages_taken_literally():
 
 def test_terminal_table_of_nothing_is_a_heading():
     assert "bits/byte" in terminal_table([])
+
+
+def test_a_model_that_fills_gaps_has_no_rank_and_says_why(report_data):
+    masked = {"bits_per_byte": None, "perplexity": None, "masked_perplexity": 9.5}
+    encoder = dataclasses.replace(entry("bert", 1.0), family="encoder", evaluation=masked)
+    rows = leaderboard_rows([encoder, entry("gru_small", 2.0)], report_data.baselines)
+    assert {row.experiment: row.rank for row in rows if row.status == "built"} == {"gru_small": 1, "bert": None}
+    table = terminal_table(rows, 100)
+    assert "bert (built): masked perplexity 9.50, not comparable: it sees both sides" in table
+    assert "9.5" not in "".join(line for line in table.splitlines() if "lstm" in line)

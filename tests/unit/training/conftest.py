@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lm_pipeline.specs.model import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, LstmModel, RnnModel, TransformerModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training.loop import Job
 from lm_pipeline.training.plan import TokenStream
@@ -20,6 +20,7 @@ SPECS = {
     "gru": GruModel(num_layers=2, width=16, dropout=0.1),
     "cnn": CnnModel(num_layers=2, width=16, kernel_size=3, dropout=0.1),
     "transformer": TransformerModel(num_layers=2, width=16, num_heads=2, dropout=0.1),
+    "encoder": EncoderModel(num_layers=2, width=16, num_heads=2, dropout=0.1, mask_fraction=0.3),
 }
 
 
