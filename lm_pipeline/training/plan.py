@@ -8,15 +8,17 @@ nothing, for nobody could predict it.
 - `StreamPlan` (recurrent families): row b of every batch reads on where it stopped, so that the carried state fits;
   this is truncated backpropagation through time.
 
-Nothing is stored and nothing advances: permutations come from counters (a Feistel network with cycle walking, Black &
-Rogaway 2002; the mixing function is SplitMix64, Steele et al. 2014).
+Where corpora are mixed by weight, an epoch reads of each corpus what its share asks for (see `mixture`).
+
+Nothing is stored and nothing advances: permutations come from counters (see `counters`). An epoch's order of documents
+costs 24 bytes of memory a document.
 
 Shapes: B batch, T time, N tokens of the stream.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,50 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_pipeline.models.loss import IGNORE
-
-_ROUNDS = 4
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
-
-
-def mix(values: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
-    """SplitMix64 of each value under a key: uniform 64-bit numbers."""
-    with np.errstate(over="ignore"):
-        z = values * np.uint64(_GOLDEN) + np.uint64(key & _MASK)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
-
-
-def key_of(*numbers: int) -> int:
-    """A 64-bit key made of several integers; their order matters."""
-    key = _GOLDEN  # not 0, which SplitMix64 maps to itself
-    for number in numbers:
-        z = (number * _GOLDEN + key) & _MASK
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-        key = z ^ (z >> 31)
-    return key
-
-
-def permute(indices: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
-    """Images of indices below `size` under a permutation of range(size) that the key draws.
-
-    >>> sorted(permute(np.arange(10), 10, key=7).tolist()) == list(range(10))
-    True
-    """
-    half = np.uint64(max(1, (max(size - 1, 1).bit_length() + 1) // 2))
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    round_keys = [key_of(key, number) for number in range(_ROUNDS)]
-    values = indices.astype(np.uint64)
-    outside = np.ones(values.shape, bool)
-    while outside.any():  # walk the cycle of the power-of-four domain until it comes back below `size`
-        left, right = values[outside] >> half, values[outside] & mask
-        for round_key in round_keys:
-            left, right = right, left ^ (mix(right, round_key) & mask)
-        values[outside] = (left << half) | right
-        outside = values >= np.uint64(size)
-    return values.astype(np.int64)
+from lm_pipeline.training.counters import key_of, mix, permute, spread
+from lm_pipeline.training.mixture import Mixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +56,17 @@ class TokenStream:
 
 @dataclass(frozen=True, eq=False)
 class _Epoch:
-    """One epoch's order of documents."""
+    """One epoch's order of documents, or of pieces of them where corpora are mixed.
+
+    Attributes:
+        order: document of each piece.
+        begins: its first token within the document.
+        starts: where it begins in the stream, and the stream's end.
+        shift: where in the stream the epoch begins.
+    """
 
     order: NDArray[np.int64]
+    begins: NDArray[np.int64]
     starts: NDArray[np.int64]
     shift: int
 
@@ -107,13 +75,21 @@ class _Epoch:
         lengths = np.diff(stream.offsets)
         order = np.argsort(mix(np.arange(len(lengths), dtype=np.uint64), key), kind="stable")
         starts = np.concatenate(([0], np.cumsum(lengths[order])))
-        return _Epoch(order, starts, key_of(key, len(lengths)) % max(1, len(stream)))
+        return _Epoch(order, np.zeros_like(order), starts, key_of(key, len(lengths)) % max(1, len(stream)))
 
-    def locate(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Document and place within it of positions in the circular stream."""
+    @staticmethod
+    def mixed(mixture: Mixture, seed: int, epoch: int, *, interleaved: bool) -> "_Epoch":
+        pieces = mixture.draw(seed, epoch, interleaved=interleaved)
+        starts = np.concatenate(([0], np.cumsum(pieces.lengths)))
+        # Interleaved pieces are alike everywhere, so the stream may begin anywhere; else corpora keep their places.
+        shift = key_of(seed, epoch, len(pieces.lengths)) % int(starts[-1]) if interleaved else 0
+        return _Epoch(pieces.documents, pieces.begins, starts, shift)
+
+    def locate(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Document, place within it, and number of the piece, of positions in the circular stream."""
         positions = (positions + self.shift) % self.starts[-1]
-        rank = np.searchsorted(self.starts, positions, side="right") - 1
-        return self.order[rank], positions - self.starts[rank]
+        piece = np.searchsorted(self.starts, positions, side="right") - 1
+        return self.order[piece], self.begins[piece] + positions - self.starts[piece], piece
 
 
 @dataclass(frozen=True)
@@ -124,11 +100,13 @@ class Batch:
         inputs_BT: int64 tokens.
         targets_BT: the tokens that follow, `IGNORE` where nothing is to be predicted.
         begins: whether no carried state belongs in front of it.
+        documents_BT: a number for each input's document, where training keeps documents apart; else None.
     """
 
     inputs_BT: Tensor
     targets_BT: Tensor
     begins: bool
+    documents_BT: Tensor | None = None
 
 
 class Plan(Protocol):
@@ -148,41 +126,72 @@ class Plan(Protocol):
         ...
 
 
+class _Places(NamedTuple):
+    """Of the T + 1 tokens of each row: document, place within it, piece of the epoch; and which targets count."""
+
+    documents: NDArray[np.int64]
+    within: NDArray[np.int64]
+    pieces: NDArray[np.int64]
+    counts_BT: NDArray[np.bool_]
+
+
 class _Plan:
     """Reads tokens at (epoch, place) coordinates; the two plans differ in the coordinates."""
 
-    def __init__(self, stream: TokenStream, batch_size: int, context_length: int, seed: int) -> None:
+    reads_windows: bool
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        batch_size: int,
+        context_length: int,
+        seed: int,
+        mixture: Mixture | None = None,
+        *,
+        mask_documents: bool = False,
+    ) -> None:
         if len(stream) < 2:
             raise ValueError(f"a stream of {len(stream)} tokens has nothing to predict: give at least 2")
         self.stream, self.batch_size, self.context_length, self.seed = stream, batch_size, context_length, seed
-        self._epoch = lru_cache(maxsize=2)(lambda epoch: _Epoch.draw(stream, key_of(seed, epoch)))
+        self.mixture, self.mask_documents = mixture, mask_documents
+        self._epoch = lru_cache(maxsize=2)(self._draw)
+
+    def _draw(self, epoch: int) -> _Epoch:
+        if self.mixture is None:
+            return _Epoch.draw(self.stream, key_of(self.seed, epoch))
+        return _Epoch.mixed(self.mixture, self.seed, epoch, interleaved=not self.reads_windows)
 
     def _rows(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Epoch, first place and end of validity (exclusive) of each row."""
         raise NotImplementedError
 
-    def _locate(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Document, place within it, and whether the place counts, of the T + 1 tokens of each row."""
+    def _locate(self, position: int) -> "_Places":
+        """Where the T + 1 tokens of each row are."""
         epochs_B, begins_B, ends_B = self._rows(position)
         places = begins_B[:, None] + np.arange(self.context_length + 1)
-        documents, within = np.empty_like(places), np.empty_like(places)
+        documents, within, pieces = (np.empty_like(places) for _ in range(3))
         for epoch in np.unique(epochs_B):
             rows = epochs_B == epoch
-            documents[rows], within[rows] = self._epoch(int(epoch)).locate(places[rows])
-        return documents, within, places[:, :-1] < ends_B[:, None]
+            documents[rows], within[rows], pieces[rows] = self._epoch(int(epoch)).locate(places[rows])
+        return _Places(documents, within, pieces, places[:, :-1] < ends_B[:, None])
 
     def batch(self, position: int) -> Batch:
         """The batch at a position, counted in steps from 0."""
-        documents, within, counts_BT = self._locate(position)
-        tokens = self.stream.tokens[self.stream.offsets[documents] + within].astype(np.int64)
-        targets_BT = np.where(counts_BT & (tokens[:, 1:] != self.stream.bos_id), tokens[:, 1:], IGNORE)
+        found = self._locate(position)
+        tokens = self.stream.tokens[self.stream.offsets[found.documents] + found.within].astype(np.int64)
+        counts_BT = found.counts_BT & (tokens[:, 1:] != self.stream.bos_id)
+        documents_BT = None
+        if self.mask_documents:
+            counts_BT &= found.pieces[:, 1:] == found.pieces[:, :-1]
+            documents_BT = torch.from_numpy(np.ascontiguousarray(found.pieces[:, :-1]))
+        targets_BT = np.where(counts_BT, tokens[:, 1:], IGNORE)
         inputs_BT = np.ascontiguousarray(tokens[:, :-1])
-        return Batch(torch.from_numpy(inputs_BT), torch.from_numpy(targets_BT), self._begins(position))
+        return Batch(torch.from_numpy(inputs_BT), torch.from_numpy(targets_BT), self._begins(position), documents_BT)
 
     def documents(self, position: int) -> list[int]:
         """Numbers of the documents in that batch, in the shard's order."""
-        documents, _, counts_BT = self._locate(position)
-        return np.unique(documents[:, 1:][counts_BT]).tolist()
+        found = self._locate(position)
+        return np.unique(found.documents[:, 1:][found.counts_BT]).tolist()
 
     def _begins(self, position: int) -> bool:
         raise NotImplementedError
@@ -191,8 +200,10 @@ class _Plan:
 class WindowPlan(_Plan):
     """Windows of the epoch's stream in a drawn order; the last, shorter one is filled up with ignored targets."""
 
-    def __init__(self, stream: TokenStream, batch_size: int, context_length: int, seed: int) -> None:
-        super().__init__(stream, batch_size, context_length, seed)
+    reads_windows = True
+
+    def __init__(self, stream: TokenStream, batch_size: int, context_length: int, *rest: Any, **more: Any) -> None:
+        super().__init__(stream, batch_size, context_length, *rest, **more)
         self.num_windows = -(-len(stream) // context_length)
         self.steps_per_epoch = self.num_windows / batch_size
 
@@ -202,7 +213,9 @@ class WindowPlan(_Plan):
         windows = np.empty_like(ranks)
         for epoch in np.unique(epochs):
             rows = epochs == epoch
-            windows[rows] = permute(ranks[rows], self.num_windows, key_of(self.seed, int(epoch), 1))
+            # Corpora that are mixed stand one after the other: the order must take its share of each all the time.
+            order = permute if self.mixture is None else spread
+            windows[rows] = order(ranks[rows], self.num_windows, key_of(self.seed, int(epoch), 1))
         return epochs, windows * self.context_length, np.full_like(windows, len(self.stream))
 
     def _begins(self, position: int) -> bool:
@@ -213,8 +226,10 @@ class WindowPlan(_Plan):
 class StreamPlan(_Plan):
     """Each row reads its own N / B tokens from beginning to end, T a step; then the next epoch begins."""
 
-    def __init__(self, stream: TokenStream, batch_size: int, context_length: int, seed: int) -> None:
-        super().__init__(stream, batch_size, context_length, seed)
+    reads_windows = False
+
+    def __init__(self, stream: TokenStream, batch_size: int, context_length: int, *rest: Any, **more: Any) -> None:
+        super().__init__(stream, batch_size, context_length, *rest, **more)
         self.row_length = -(-len(stream) // batch_size)
         self.steps_per_epoch = -(-self.row_length // context_length)
 
@@ -229,7 +244,20 @@ class StreamPlan(_Plan):
 
 
 def make_plan(
-    stream: TokenStream, *, carries_state: bool, batch_size: int, context_length: int, seed: int
+    stream: TokenStream,
+    *,
+    carries_state: bool,
+    batch_size: int,
+    context_length: int,
+    seed: int,
+    mixture: Mixture | None = None,
+    mask_documents: bool = False,
 ) -> WindowPlan | StreamPlan:
-    """The plan that fits a model: contiguous streams where state is carried, else windows."""
-    return (StreamPlan if carries_state else WindowPlan)(stream, batch_size, context_length, seed)
+    """The plan that fits a model: contiguous streams where state is carried, else windows.
+
+    Args:
+        mixture: shares of corpora; None reads every document once an epoch.
+        mask_documents: whether batches say which document each token is of, so that none sees another.
+    """
+    plan = StreamPlan if carries_state else WindowPlan
+    return plan(stream, batch_size, context_length, seed, mixture, mask_documents=mask_documents)

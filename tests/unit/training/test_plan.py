@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_pipeline.models.loss import IGNORE
-from lm_pipeline.training.plan import StreamPlan, TokenStream, WindowPlan, key_of, mix, permute
+from lm_pipeline.training.counters import key_of, mix, permute, spread
+from lm_pipeline.training.mixture import Mixture
+from lm_pipeline.training.plan import StreamPlan, TokenStream, WindowPlan
 
 PLANS = (WindowPlan, StreamPlan)
 
@@ -128,3 +130,95 @@ def test_documents_are_those_whose_tokens_are_targets(plan_class):
 def test_a_stream_with_nothing_to_predict_is_refused(plan_class):
     with pytest.raises(ValueError, match="nothing to predict"):
         plan_class(TokenStream(np.zeros(1, np.uint16), np.array([0, 1]), 0), 2, 4, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5000), st.integers(0, 2**63))
+def test_an_evenly_spread_order_is_a_permutation(size, key):
+    assert sorted(spread(np.arange(size), size, key).tolist()) == list(range(size))
+
+
+@pytest.mark.parametrize("size", [5_000, 100_003])
+def test_every_beginning_of_an_evenly_spread_order_has_each_stretch_s_share(size):
+    order = spread(np.arange(size), size, key=3)
+    for border in (0.1, 0.37, 0.5, 0.93):
+        inside = np.cumsum(order < border * size)
+        share = inside / np.arange(1, size + 1)
+        assert abs(share[1000:] - border).max() < 6e-3
+        assert abs(share[4000:] - border).max() < 1e-3
+    assert (spread(np.arange(size), size, key=4) != order).mean() > 0.9
+
+
+def mixed(lengths_by_corpus, weights):
+    """A stream of several corpora, one after the other, and their mixture."""
+    lengths = [length for corpus in lengths_by_corpus for length in corpus]
+    ends = np.cumsum([len(corpus) for corpus in lengths_by_corpus])
+    rows = tuple(np.arange(end - len(corpus), end) for end, corpus in zip(ends, lengths_by_corpus, strict=True))
+    names = tuple("abc"[: len(rows)])
+    return numbered_stream(lengths), Mixture(names, rows, np.array(lengths), weights)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=12), min_size=1, max_size=3),
+    st.lists(st.floats(0.05, 5), min_size=3, max_size=3),
+    st.integers(0, 3),
+    st.booleans(),
+)
+def test_an_epoch_of_a_mixture_has_each_corpus_s_share_to_the_token(lengths, weights, seed, interleaved):
+    _, mixture = mixed(lengths, tuple(weights[: len(lengths)]))
+    total = sum(map(sum, lengths))
+    assert mixture.quotas.sum() == total
+    read = np.zeros(len(mixture.lengths), np.int64)
+    for epoch in range(3):
+        pieces = mixture.draw(seed, epoch, interleaved=interleaved)
+        assert (pieces.lengths > 0).all()
+        assert (pieces.begins + pieces.lengths <= mixture.lengths[pieces.documents]).all()
+        np.add.at(read, pieces.documents, pieces.lengths)
+        for rows, quota, weight in zip(mixture.rows, mixture.quotas, mixture.weights, strict=True):
+            tokens = int(pieces.lengths[np.isin(pieces.documents, rows)].sum())
+            assert tokens == quota
+            assert abs(tokens - total * weight / sum(mixture.weights)) <= 1
+    # Passes are whole before the next begins: no document gets ahead of another of its corpus by more than one reading.
+    for rows in mixture.rows:
+        readings = read[rows] / mixture.lengths[rows]
+        assert readings.max() - readings.min() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("plan_class", PLANS)
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (9.0, 1.0)])
+def test_a_training_reads_each_corpus_by_its_weight(plan_class, weights):
+    """Two corpora of very different size, while the training goes on and at its end."""
+    random = np.random.default_rng(0)
+    lengths = [random.integers(5, 200, 3000).tolist(), random.integers(5, 200, 300).tolist()]
+    stream, mixture = mixed(lengths, weights)
+    plan = plan_class(stream, 8, 16, 1, mixture)
+    border = int(stream.offsets[len(lengths[0])])
+    steps = math.floor(plan.steps_per_epoch)
+    first = total = 0
+    for position in range(steps):
+        found = plan._locate(position)
+        tokens = stream.offsets[found.documents] + found.within
+        first += int((tokens[:, :-1] < border)[found.counts_BT].sum())
+        total += int(found.counts_BT.sum())
+        if total > 16 * 4000:
+            tolerance = 1e-3 if plan_class is WindowPlan else 2e-2
+            assert abs(first / total - weights[0] / sum(weights)) < tolerance
+    assert abs(first / total - weights[0] / sum(weights)) < 1e-3
+    assert mixture.epochs["b"] > mixture.epochs["a"]
+
+
+@pytest.mark.parametrize("plan_class", PLANS)
+def test_documents_are_kept_apart_where_it_is_asked_for(plan_class):
+    stream = numbered_stream([7, 3, 12, 5, 9])
+    plain, masked = (plan_class(stream, 2, 6, 1, mask_documents=mask) for mask in (False, True))
+    for position in range(6):
+        without, batch = plain.batch(position), masked.batch(position)
+        assert without.documents_BT is None
+        assert (batch.inputs_BT == without.inputs_BT).all()
+        # The same targets: what follows a document's end is a BOS, which is none either way.
+        assert (batch.targets_BT == without.targets_BT).all()
+        for row in range(2):
+            changes = batch.documents_BT[row, 1:] != batch.documents_BT[row, :-1]
+            assert (batch.inputs_BT[row, 1:][changes] == 0).all()  # a document begins with BOS
+            assert (batch.inputs_BT[row, 1:][~changes] != 0).all()

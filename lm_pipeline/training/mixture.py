@@ -1,0 +1,94 @@
+"""Mixing corpora by weight: which stretches of which documents an epoch reads.
+
+An epoch has as many tokens as the split. Corpus c gets its share of them, exact to the token: its documents in an order
+drawn for each pass over them, pass after pass, cut where the share ends; the next epoch goes on from there. So a corpus
+with twice its natural share is read twice an epoch, one with half of it every other epoch, and no document is read more
+often than another of its corpus by more than one.
+
+Nothing is stored: the passes of an epoch follow from (seed, epoch).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_pipeline.training.counters import key_of, mix
+
+
+class Stretch(NamedTuple):
+    """Pieces of documents in reading order, one an entry.
+
+    Attributes:
+        documents: number of the document.
+        begins: first token within it.
+        lengths: number of tokens.
+    """
+
+    documents: NDArray[np.int64]
+    begins: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Corpora and their shares.
+
+    Attributes:
+        names: of the corpora.
+        rows: the numbers of each corpus's documents; together all documents of the split.
+        lengths: tokens of every document of the split.
+        weights: share of each corpus, relative to each other.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[NDArray[np.int64], ...]
+    lengths: NDArray[np.int64]
+    weights: tuple[float, ...]
+
+    @property
+    def quotas(self) -> NDArray[np.int64]:
+        """Tokens of each corpus in an epoch; their sum is the number of tokens of the split."""
+        cumulative = np.cumsum(self.weights) / np.sum(self.weights)
+        return np.diff(np.round(cumulative * int(self.lengths.sum())).astype(np.int64), prepend=0)
+
+    @property
+    def epochs(self) -> dict[str, float]:
+        """How often an epoch of the mixture reads each corpus."""
+        sizes = [int(self.lengths[rows].sum()) for rows in self.rows]
+        return {name: float(quota / size) for name, quota, size in zip(self.names, self.quotas, sizes, strict=True)}
+
+    def draw(self, seed: int, epoch: int, *, interleaved: bool) -> Stretch:
+        """What an epoch reads.
+
+        Args:
+            interleaved: whether every stretch of the epoch has each corpus's share, up to a document (for reading from
+                beginning to end); else one corpus follows the other (for reading windows in a drawn order).
+        """
+        parts = [self._pass_over(corpus, seed, epoch) for corpus in range(len(self.rows))]
+        documents, begins, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if interleaved:
+            # Sorted by how far through its corpus each document's middle is.
+            middles = [(np.cumsum(part.lengths) - part.lengths / 2) / max(1, part.lengths.sum()) for part in parts]
+            order = np.argsort(np.concatenate(middles), kind="stable")
+            documents, begins, lengths = documents[order], begins[order], lengths[order]
+        return Stretch(documents, begins, lengths)
+
+    def _pass_over(self, corpus: int, seed: int, epoch: int) -> Stretch:
+        """The tokens [epoch x quota, (epoch + 1) x quota) of this corpus's endless sequence of passes."""
+        rows, quota = self.rows[corpus], int(self.quotas[corpus])
+        size = int(self.lengths[rows].sum())
+        first, last = epoch * quota, (epoch + 1) * quota
+        passes = range(first // size, -(-last // size))
+        order = [
+            rows[np.argsort(mix(np.arange(len(rows), dtype=np.uint64), key_of(seed, corpus, number, 2)), kind="stable")]
+            for number in passes
+        ]
+        documents = np.concatenate(order) if order else np.empty(0, np.int64)
+        lengths = self.lengths[documents]
+        ends = passes.start * size + np.cumsum(lengths)
+        starts = ends - lengths
+        inside = (ends > first) & (starts < last)
+        begins = np.maximum(first - starts, 0)[inside]
+        return Stretch(documents[inside], begins, (np.minimum(ends, last) - starts)[inside] - begins)
