@@ -1,8 +1,9 @@
 """Corpus: where raw text comes from, how it is read and how it is cleaned."""
 
+import codecs
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lm_pipeline.specs.base import Float, Int, Spec
 from lm_pipeline.specs.cleaning import Cleaning
@@ -61,11 +62,25 @@ class WheelSource(Spec):
 Source = Annotated[PathSource | UrlSource | PythonSource | WheelSource, Field(discriminator="kind")]
 
 
+def _check_charset(name: str) -> str:
+    if name == "auto":
+        return name
+    try:
+        "".encode(name)
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise ValueError(f"{error}; expected `auto` or a character set such as gb18030, big5, cp1252") from error
+
+
+Charset = Annotated[str, AfterValidator(_check_charset)]
+"""`auto`, or a character set by its name in Python."""
+
+
 class AutoFormat(Spec):
     """By the file's extension, then by its first bytes."""
 
     kind: Literal["auto"] = "auto"
-    encoding: str = "auto"
+    encoding: Charset = "auto"
     """Character set of text files; `auto` takes the byte-order mark, then UTF-8, then detects it."""
 
 
@@ -75,7 +90,7 @@ class TextFormat(Spec):
     kind: Literal["text"] = "text"
     unit: Literal["file", "paragraph", "line"] = "file"
     """What one document is: the whole file, a run of lines between empty lines, or one line."""
-    encoding: str = "auto"
+    encoding: Charset = "auto"
     """Character set, by its name in Python; `auto` takes the byte-order mark, then UTF-8, then detects it."""
 
 
@@ -83,7 +98,7 @@ class JsonlFormat(Spec):
     """One JSON object a line."""
 
     kind: Literal["jsonl"] = "jsonl"
-    encoding: str = "auto"
+    encoding: Charset = "auto"
     """Character set, as for text."""
 
 
@@ -95,7 +110,7 @@ class CsvFormat(Spec):
     """The separator; `auto` takes a tab for `.tsv`, else the likeliest of comma, tab, semicolon and bar."""
     columns: tuple[str, ...] = ()
     """Names of the columns, where the file has no header."""
-    encoding: str = "auto"
+    encoding: Charset = "auto"
     """Character set, as for text."""
 
 
@@ -123,7 +138,7 @@ class HtmlFormat(Spec):
     """Web pages; a document is a page's main content."""
 
     kind: Literal["html"] = "html"
-    encoding: str = "auto"
+    encoding: Charset = "auto"
     """Character set; `auto` takes the byte-order mark, then what the page declares, then detects it."""
 
 

@@ -20,8 +20,8 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 import xxhash
 
 from lm_pipeline.corpus.raw_files import is_temporary
+from lm_pipeline.corpus.readers.charsets import detect
 from lm_pipeline.corpus.readers.compression import CHUNK, DamagedStreamError
-from lm_pipeline.corpus.readers.encodings import detected_name
 from lm_pipeline.corpus.readers.opened import Opened, open_stream
 from lm_pipeline.corpus.readers.records import Quarantined
 
@@ -109,7 +109,11 @@ def _zip_name(entry: ZipInfo) -> str:
     """The name; archivers that do not declare UTF-8 write what their machine's character set is."""
     if entry.flag_bits & _UTF8_NAME:
         return entry.filename
-    return detected_name(entry.filename.encode("cp437"))
+    return _decoded(entry.filename.encode("cp437"))
+
+
+def _decoded(name: bytes) -> str:
+    return name.decode(detect([name]), "backslashreplace")
 
 
 def _zip_member(archive: ZipFile, entry: ZipInfo, name: str, file: Opened) -> Opened | Quarantined:
@@ -213,7 +217,7 @@ def _tar_entries(
         if entry is None:
             break
         archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - tarfile remembers every member
-        name = _clean_name(detected_name(os.fsencode(entry.name))) if entry.isreg() else None
+        name = _clean_name(_decoded(os.fsencode(entry.name))) if entry.isreg() else None
         if name is not None:
             yield name, open_stream(_tar_chunks(archive, entry, watch), name, file.spec, file.expansion)
     if not watch.is_over and (watch.damage or not watch.end_marker):

@@ -42,9 +42,9 @@ def transcoded(chunks: Iterable[bytes], charset: str) -> Iterator[bytes]:
         raise DamagedStreamError("undecodable", f"{error.reason}; expected {charset}") from error
 
 
-def detected_name(data: bytes) -> str:
-    """A file name in an unknown character set, as text."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "backslashreplace")
+def by_nuls(head: bytes) -> str | None:
+    """UTF-16 without a mark, where so much of it is ASCII that every other byte is NUL."""
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if odd > 0.4 * len(head) / 2 and even < 0.02 * len(head):
+        return "utf-16-le"
+    return "utf-16-be" if even > 0.4 * len(head) / 2 and odd < 0.02 * len(head) else None

@@ -1,13 +1,14 @@
 """What a reader works on: a stream of decompressed bytes, wherever it lies and however it was packed."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from lm_pipeline.corpus.readers.charsets import detect
 from lm_pipeline.corpus.readers.compression import (
     DamagedStreamError,
     Expansion,
@@ -15,7 +16,7 @@ from lm_pipeline.corpus.readers.compression import (
     decompressed,
     file_chunks,
 )
-from lm_pipeline.corpus.readers.encodings import WIDE, by_mark, transcoded
+from lm_pipeline.corpus.readers.encodings import WIDE, by_mark, by_nuls, transcoded
 from lm_pipeline.corpus.readers.lines import Line, line_start, split_lines
 from lm_pipeline.corpus.readers.records import Quarantined, decode
 from lm_pipeline.specs.corpus import CorpusSpec, Fields, PythonSource, TextFormat
@@ -72,9 +73,16 @@ class Opened:
         charset = self._charset
         if charset is None:
             declared: str = getattr(self.spec.format, "encoding", "auto")
-            charset = by_mark(self.head) or ("utf-8" if declared == "auto" else declared)
+            charset = by_mark(self.head)
+            if charset is None:
+                charset = declared if declared != "auto" else by_nuls(self.head) or self._detected()
             self._charset = charset
         return charset
+
+    def _detected(self) -> str:
+        """By the first bytes beyond ASCII, which may be far from the beginning."""
+        seen, self.content = peeked_until(self.content, _has_sample, _MAX_LOOKAHEAD)
+        return detect(chunk for chunk in seen if not chunk.isascii())
 
     @property
     def has_offsets(self) -> bool:
@@ -83,14 +91,14 @@ class Opened:
 
     def lines(self) -> Iterator[Line]:
         """The lines of the wanted range; UTF-16 and UTF-32 as UTF-8, everything else as it is."""
-        offset = number = 0
-        chunks = self.content
+        charset = self.charset  # before the content is touched: it may be looked into
+        offset, number, chunks = 0, 0, self.content
         if self.start:
             assert self.path is not None, "only a plain file has byte ranges"
             offset, number = line_start(self.path, self.start)
             chunks = file_chunks(self.path, offset)
-        if not self.has_offsets:
-            chunks = transcoded(chunks, self.charset)
+        if charset in WIDE:
+            chunks = transcoded(chunks, charset)
         return split_lines(chunks, self.max_bytes, offset, number, self.end)
 
     def decode(self, data: bytes, record: int | None, byte_offset: int | None) -> str | Quarantined:
@@ -167,19 +175,38 @@ def open_stream(chunks: Iterator[bytes], name: str, spec: CorpusSpec, expansion:
 
 def peeked(chunks: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
     """The first `size` bytes or a little more (fewer of a shorter or damaged stream), and the whole stream."""
+    seen, whole = peeked_until(chunks, lambda _: False, size)
+    return b"".join(seen), whole
+
+
+def peeked_until(
+    chunks: Iterator[bytes], is_enough: Callable[[bytes], bool], size: int
+) -> tuple[list[bytes], Iterator[bytes]]:
+    """The first chunks, to the first that is enough or to `size` bytes (or to damage), and the whole stream."""
     seen: list[bytes] = []
-    damage: DamagedStreamError | None = None
+    damage: list[DamagedStreamError] = []
     try:
         while sum(map(len, seen)) < size and (chunk := next(chunks, None)) is not None:
             seen.append(chunk)
+            if is_enough(chunk):
+                break
     except DamagedStreamError as error:
-        damage = error
+        damage.append(error.with_traceback(None))  # a traceback would keep this frame, and all it holds, alive
 
     def whole() -> Iterator[bytes]:
         while seen:
             yield seen.pop(0)
         if damage:
-            raise damage
+            raise damage[0]
         yield from chunks
 
-    return b"".join(seen), whole()
+    return list(seen), whole()
+
+
+def _has_sample(chunk: bytes) -> bool:
+    return len(chunk.translate(None, _ASCII)) >= _SAMPLE_BYTES
+
+
+_ASCII = bytes(range(128))
+_SAMPLE_BYTES = 1024
+_MAX_LOOKAHEAD = 16 << 20

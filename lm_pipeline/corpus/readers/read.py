@@ -10,7 +10,7 @@ from lm_pipeline.corpus.raw_files import RawFile, member_path
 from lm_pipeline.corpus.readers import jsonl, parquet, sqlite, text
 from lm_pipeline.corpus.readers.archives import MAX_DEPTH, archive_kind, members
 from lm_pipeline.corpus.readers.compression import EXTENSIONS, DamagedStreamError
-from lm_pipeline.corpus.readers.encodings import by_mark
+from lm_pipeline.corpus.readers.encodings import by_mark, by_nuls
 from lm_pipeline.corpus.readers.opened import HEAD_BYTES, Opened, open_file
 from lm_pipeline.corpus.readers.records import Quarantined, Record, excerpt
 from lm_pipeline.specs.corpus import CorpusSpec
@@ -173,7 +173,7 @@ def _is_binary(head: bytes) -> bool:
     A stray NUL or a wrong byte leaves it text, so that they cost one record and not the file; text in another encoding
     has no NULs and is reported as what it is, invalid UTF-8.
     """
-    if by_mark(head) or 0 not in head:
+    if by_mark(head) or by_nuls(head) or 0 not in head:
         return False
     controls = sum(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)
     undecodable = head.decode("utf-8", "replace").count("\ufffd")

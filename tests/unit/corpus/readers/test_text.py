@@ -64,9 +64,52 @@ def test_a_wrong_byte_costs_exactly_its_record(reading, unit, good):
     assert "\\xff" in bad[0].excerpt
 
 
-def test_gbk_text_is_reported_as_no_utf8(reading):
-    (bad,) = reading("旧编码.txt", "中文文本".encode("gbk"))
-    assert (bad.reason, bad.byte_offset, bad.record) == ("invalid_utf8", 0, 0)
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("gb18030", "第一章 这是一个没有说明字符集的文件。\n第二行也是中文。\n"),
+        ("big5", "第一章 這是一個沒有說明字元集的檔案。\n第二行也是中文。\n"),
+        ("shift_jis", "これは文字コードの説明がないファイルです。\n二行目もそうです。\n"),
+        ("euc_kr", "이것은 문자 집합을 설명하지 않는 파일입니다.\n두 번째 줄도 그렇습니다.\n"),
+        ("cp1252", "Voilà un fichier qui ne dit pas son jeu de caractères.\nLa deuxième ligne aussi.\n"),
+    ],
+)
+def test_text_in_another_character_set_is_read_with_its_places_in_the_file(reading, encoding, text):
+    data = text.encode(encoding)
+    for file_format in (TextFormat(unit="line"), TextFormat(unit="line", encoding=encoding)):
+        records = reading("a.txt", data, file_format)
+        assert [record.text for record in records] == text.splitlines()
+        for record in records:
+            assert data[record.byte_offset :][: record.byte_length].decode(encoding) == record.text
+
+
+def test_a_wrong_byte_in_another_character_set_costs_its_line(reading):
+    lines = ["第一章 这是一个没有说明字符集的文件。", "第二行也是中文。"]
+    data = lines[0].encode("gbk") + b"\n\xd6\xd0\xff\xff\n" + lines[1].encode("gbk")
+    records = reading("a.txt", data, TextFormat(unit="line"))
+    assert [getattr(record, "text", None) for record in records] == [lines[0], None, lines[1]]
+    assert records[1].reason == "undecodable"
+    assert "gb18030" in records[1].detail
+    assert records[1].byte_offset == data.index(b"\xff")
+
+
+def test_a_character_set_is_found_far_from_the_beginning(reading):
+    data = b"plain line\n" * 300_000 + "最后一行是中文，没有说明字符集。".encode("gbk")
+    records = reading("a.txt", data, TextFormat(unit="line"))
+    assert records[-1].text == "最后一行是中文，没有说明字符集。"
+
+
+def test_utf16_without_a_mark_is_known_by_its_nuls(reading):
+    text = "an old export\nwithout a mark 中文\n"
+    for encoding in ("utf-16-le", "utf-16-be"):
+        records = reading("a.txt", text.encode(encoding), TextFormat(unit="line"))
+        assert [record.text for record in records] == text.splitlines()
+
+
+def test_a_lone_surrogate_in_utf16_costs_its_line(reading):
+    data = "\ufeff好的\n".encode("utf-16-le") + b"\x00\xd8\n\0" + "end".encode("utf-16-le")
+    records = reading("a.txt", data, TextFormat(unit="line"))
+    assert [getattr(record, "reason", None) or record.text for record in records] == ["好的", "undecodable", "end"]
 
 
 def test_a_nul_costs_its_line(reading):
