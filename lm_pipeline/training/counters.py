@@ -50,7 +50,7 @@ def spread(ranks: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
 
     The range is cut into some hundred strata of equal size. Ranks take a drawn element of each stratum in turn, from
     stratum to stratum in steps of about the golden ratio; so among the first n ranks each stretch of the range has its
-    share to within a few / n.
+    share to within 10 / n.
 
     >>> sorted(spread(np.arange(10), 10, key=7).tolist()) == list(range(10))
     True

@@ -143,9 +143,7 @@ def test_every_beginning_of_an_evenly_spread_order_has_each_stretch_s_share(size
     order = spread(np.arange(size), size, key=3)
     for border in (0.1, 0.37, 0.5, 0.93):
         inside = np.cumsum(order < border * size)
-        share = inside / np.arange(1, size + 1)
-        assert abs(share[1000:] - border).max() < 6e-3
-        assert abs(share[4000:] - border).max() < 1e-3
+        assert abs(inside - border * np.arange(1, size + 1)).max() < 10  # 0.1 % from 10,000 windows on
     assert (spread(np.arange(size), size, key=4) != order).mean() > 0.9
 
 
