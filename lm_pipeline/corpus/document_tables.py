@@ -15,6 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+TOP_NGRAMS = (2, 3, 4)
+"""Lengths, in words, of the n-grams of which the most frequent one is measured."""
+DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
+"""Lengths of those whose repetitions are measured."""
+
 DOCUMENTS = pl.Schema(
     {
         "document_id": pl.String,  # 32 hex digits, of corpus, file and record
@@ -43,6 +48,10 @@ STATISTICS = pl.Schema(
         "num_bytes": pl.Int64,  # of the text in UTF-8
         "num_characters": pl.Int64,
         "num_words": pl.Int64,  # as `corpus/filters.py` counts them
+        "num_lines": pl.Int64,  # without blank ones
+        "num_paragraphs": pl.Int64,
+        "num_sentences": pl.Int64,
+        # Ratios and fractions; null where there is nothing to divide by.
         "mean_word_length": pl.Float32,
         "hash_ratio": pl.Float32,
         "ellipsis_ratio": pl.Float32,
@@ -50,6 +59,18 @@ STATISTICS = pl.Schema(
         "ellipsis_lines": pl.Float32,
         "alpha_words": pl.Float32,
         "num_stop_words": pl.Int64,
+        "duplicate_lines": pl.Float32,
+        "duplicate_paragraphs": pl.Float32,
+        "duplicate_line_characters": pl.Float32,
+        "duplicate_paragraph_characters": pl.Float32,
+        **{f"top_{n}gram": pl.Float32 for n in TOP_NGRAMS},
+        **{f"duplicate_{n}grams": pl.Float32 for n in DUPLICATE_NGRAMS},
+        "num_lorem_ipsum": pl.Int64,
+        "num_curly_brackets": pl.Int64,
+        "punctuated_lines": pl.Float32,
+        "short_lines": pl.Float32,
+        "repeated_line_characters": pl.Float32,
+        "newline_ratio": pl.Float32,
     }
 )
 """What was measured on each of them: what rules decide by."""

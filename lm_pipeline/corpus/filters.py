@@ -1,37 +1,34 @@
 """Quality rules: which documents are kept, and every reason why one is not.
 
-The rules are Gopher's (Rae et al. 2021, "Scaling Language Models", table A1), with FineWeb-2's thresholds and
-stop words for Chinese, named after `datatrove`'s reasons. All rules are evaluated, so a rejected document carries
-every reason, not the first. Stop words count in upper and lower case; `……` is one ellipsis; more signs than `•` and
-`-` are bullets.
+Four rule sets, named after `datatrove`'s reasons: Gopher's quality and repetition rules (Rae et al. 2021, "Scaling
+Language Models", table A1), C4's (Raffel et al. 2020) and FineWeb's (Penedo et al. 2024); for Chinese with the
+thresholds and stop words of FineWeb-2's `cmn_Hani`. Everything is measured, whatever is switched on; of the sets that
+are, all rules are evaluated, so a rejected document carries every reason, not the first. A value on the threshold is
+kept.
 
 **What a word is here.** The thresholds were set on words between white space, which Chinese does not write. So a Han
 or Kana character is a *token* of its own, and outside such text a token is a maximal run without white space, its
-punctuation included. A token without a letter, digit or mark is a symbol: it counts in the denominators (`#` per
-token, share of tokens with a letter), but is no *word*: it does not count in the number of words or in their mean
-length. This differs from `corpus/words.py`, where punctuation separates words, because there words are compared and
-here the text's layout is judged.
+punctuation included. A token without a letter, digit or mark is a symbol: it counts in the denominators (`#` and line
+breaks per token, share of tokens with a letter) and in n-grams, but is no *word*: it does not count in the number of
+words or in their mean length. This differs from `corpus/words.py`, where punctuation separates words, because there
+words are compared and here the text's layout is judged. Stop words count in upper and lower case, once each; `……` is
+one ellipsis; more signs than `•` and `-` are bullets.
+
+**What a sentence is.** It ends in `.`, `?` or `!` (with closing quotes and brackets) before white space, a full stop
+not before a lower-case letter; in `。`, `？` or `！` anywhere; and with its line.
 """
 
-from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from lm_pipeline.corpus.document_tables import REASON
-from lm_pipeline.specs.cleaning import Cleaning, QualityRules
-
-_CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\u{30FC}\u{FF70}"  # with the prolonged sound marks, which belong to no script
-_LETTER_OR_DIGIT = r"\p{L}\p{N}\p{M}"
-_WORD = rf"[^\s{_CJK}{_LETTER_OR_DIGIT}]*[{_LETTER_OR_DIGIT}--{_CJK}][^\s{_CJK}]*"
-_ALPHA_WORD = rf"[^\s{_CJK}\p{{L}}]*[\p{{L}}--{_CJK}][^\s{_CJK}]*"
-_ELLIPSIS = r"\.{3}|…{1,2}"  # ASCII, and the Chinese one, which is two characters long
-
-STOP_WORDS: Mapping[str, tuple[str, ...]] = {
-    "english": ("the", "be", "to", "of", "and", "that", "have", "with"),
-    "chinese": tuple("的年在月是和日了於·為有被人中为他與後也而由"),
-}
-"""By profile: words that running text cannot do without. English: Gopher; Chinese: FineWeb-2, `cmn_Hani`."""
+from lm_pipeline.corpus.document_tables import DUPLICATE_NGRAMS, REASON, STATISTICS, TOP_NGRAMS
+from lm_pipeline.corpus.text_statistics import count_texts
+from lm_pipeline.errors import SpecError
+from lm_pipeline.specs.cleaning import Cleaning, CustomRule, RuleSet
 
 CHINESE_LANGUAGES = ("zh", "ja", "yue", "wuu")
 """Languages that the Chinese profile judges; every other one gets the English profile."""
@@ -40,29 +37,61 @@ CHINESE_LANGUAGES = ("zh", "ja", "yue", "wuu")
 class Rule(NamedTuple):
     """A document fails if its statistic is below (or above) the threshold that the profile gives."""
 
+    rule_set: RuleSet
     name: str
     statistic: str
+    """Column of `STATISTICS`."""
+    fails: Literal["below", "above"]
     threshold: str
     """Field of `QualityRules`."""
-    fails: Literal["below", "above"]
 
 
 RULES = (
-    Rule("gopher_short_doc", "num_words", "min_words", "below"),
-    Rule("gopher_long_doc", "num_words", "max_words", "above"),
-    Rule("gopher_below_avg_threshold", "mean_word_length", "min_mean_word_length", "below"),
-    Rule("gopher_above_avg_threshold", "mean_word_length", "max_mean_word_length", "above"),
-    Rule("gopher_too_many_hashes", "hash_ratio", "max_hash_ratio", "above"),
-    Rule("gopher_too_many_ellipsis", "ellipsis_ratio", "max_ellipsis_ratio", "above"),
-    Rule("gopher_too_many_bullets", "bullet_lines", "max_bullet_lines", "above"),
-    Rule("gopher_too_many_end_ellipsis", "ellipsis_lines", "max_ellipsis_lines", "above"),
-    Rule("gopher_below_alpha_threshold", "alpha_words", "min_alpha_words", "below"),
-    Rule("gopher_too_few_stop_words", "num_stop_words", "min_stop_words", "below"),
+    Rule("gopher_quality", "gopher_short_doc", "num_words", "below", "min_words"),
+    Rule("gopher_quality", "gopher_long_doc", "num_words", "above", "max_words"),
+    Rule("gopher_quality", "gopher_below_avg_threshold", "mean_word_length", "below", "min_mean_word_length"),
+    Rule("gopher_quality", "gopher_above_avg_threshold", "mean_word_length", "above", "max_mean_word_length"),
+    Rule("gopher_quality", "gopher_too_many_hashes", "hash_ratio", "above", "max_hash_ratio"),
+    Rule("gopher_quality", "gopher_too_many_ellipsis", "ellipsis_ratio", "above", "max_ellipsis_ratio"),
+    Rule("gopher_quality", "gopher_too_many_bullets", "bullet_lines", "above", "max_bullet_lines"),
+    Rule("gopher_quality", "gopher_too_many_end_ellipsis", "ellipsis_lines", "above", "max_ellipsis_lines"),
+    Rule("gopher_quality", "gopher_below_alpha_threshold", "alpha_words", "below", "min_alpha_words"),
+    Rule("gopher_quality", "gopher_too_few_stop_words", "num_stop_words", "below", "min_stop_words"),
+    Rule("gopher_repetition", "dup_line_frac", "duplicate_lines", "above", "max_duplicate_lines"),
+    Rule("gopher_repetition", "dup_para_frac", "duplicate_paragraphs", "above", "max_duplicate_paragraphs"),
+    Rule(
+        "gopher_repetition",
+        "dup_line_char_frac",
+        "duplicate_line_characters",
+        "above",
+        "max_duplicate_line_characters",
+    ),
+    Rule(
+        "gopher_repetition",
+        "dup_para_char_frac",
+        "duplicate_paragraph_characters",
+        "above",
+        "max_duplicate_paragraph_characters",
+    ),
+    *(Rule("gopher_repetition", f"top_{n}_gram", f"top_{n}gram", "above", f"max_top_{n}gram") for n in TOP_NGRAMS),
+    *(
+        Rule("gopher_repetition", f"duplicated_{n}_n_grams", f"duplicate_{n}grams", "above", f"max_duplicate_{n}grams")
+        for n in DUPLICATE_NGRAMS
+    ),
+    Rule("c4", "too_few_sentences", "num_sentences", "below", "min_sentences"),
+    Rule("c4", "lorem_ipsum", "num_lorem_ipsum", "above", "max_lorem_ipsum"),
+    Rule("c4", "curly_bracket", "num_curly_brackets", "above", "max_curly_brackets"),
+    Rule("fineweb", "line_punct_ratio", "punctuated_lines", "below", "min_punctuated_lines"),
+    Rule("fineweb", "short_line_ratio", "short_lines", "above", "max_short_lines"),
+    Rule("fineweb", "char_dup_ratio", "repeated_line_characters", "above", "max_repeated_line_characters"),
+    Rule("fineweb", "list_ratio", "newline_ratio", "above", "max_newline_ratio"),
+    Rule("fineweb", "language_score", "language_confidence", "below", "min_language_confidence"),
 )
-"""Gopher's quality rules, under the names that `datatrove` gives their reasons."""
+"""The rules of all sets, most under the names that `datatrove` gives their reasons."""
 
-EMPTY, TOO_SHORT = "empty", "too_short"
-"""Rules of every profile, `none` included: nothing is left after normalisation; fewer than `min_characters`."""
+EMPTY, TOO_SHORT, TOO_LONG, LANGUAGE = "empty", "too_short", "too_long", "language"
+"""Rules of every profile, `none` included: nothing is left after normalisation; fewer than `min_characters`; more than
+`max_characters`; a language that is not among `languages`."""
 
 
 def with_statistics(documents: pl.DataFrame) -> pl.DataFrame:
@@ -72,50 +101,46 @@ def with_statistics(documents: pl.DataFrame) -> pl.DataFrame:
         documents: with `text`, normalised, and `profile`.
 
     Returns:
-        The same rows with the columns `num_characters`, `num_words`, `mean_word_length` (characters), `hash_ratio`
-        and `ellipsis_ratio` (per token), `bullet_lines` and `ellipsis_lines` (fractions of lines, blank ones
-        included), `alpha_words` (fraction of tokens with a letter), `num_stop_words` (distinct ones of the
-        profile's). A ratio is null where there is nothing to divide by.
+        The same rows with those columns of `STATISTICS` that follow from the text. A ratio is null where there is
+        nothing to divide by.
     """
-    text = pl.col("text")
-    # Without its words a text is white space, Han characters and symbols; words are maximal, so no two symbols merge.
-    counted = documents.with_columns(
-        _without_words=text.str.replace_all(_WORD, ""),
-        _cjk=text.str.count_matches(f"[{_CJK}]"),
-        _alphabetic=text.str.count_matches(_ALPHA_WORD),
-        _lines=text.str.count_matches("\n", literal=True) + 1,
-        num_characters=text.str.len_chars().cast(pl.Int64),
-        num_words=(text.str.count_matches(_WORD) + text.str.count_matches(f"[{_CJK}]")).cast(pl.Int64),
-        num_stop_words=_num_stop_words(),
+    counts = {name: pl.Series(numbers) for name, numbers in count_texts(documents["text"]).items()}
+    counted = pl.DataFrame(counts).with_columns(documents["text"], documents["profile"])
+    count = pl.col
+    measured = counted.select(
+        num_characters="characters",
+        num_words="words",
+        num_lines="lines",
+        num_paragraphs="paragraphs",
+        num_sentences="sentences",
+        mean_word_length=_ratio("word_characters", count("words")),
+        hash_ratio=_ratio("hashes", count("tokens")),
+        ellipsis_ratio=_ratio("ellipses", count("tokens")),
+        bullet_lines=_ratio("bullet_lines", count("newlines") + 1),
+        ellipsis_lines=_ratio("ellipsis_lines", count("newlines") + 1),
+        alpha_words=_ratio("alpha_tokens", count("tokens")),
+        num_stop_words=pl.when(profile="chinese").then("chinese_stop_words").otherwise("english_stop_words"),
+        duplicate_lines=_ratio("duplicate_lines", count("lines")),
+        duplicate_paragraphs=_ratio("duplicate_paragraphs", count("paragraphs")),
+        duplicate_line_characters=_ratio("duplicate_line_characters", count("characters")),
+        duplicate_paragraph_characters=_ratio("duplicate_paragraph_characters", count("characters")),
+        **{f"top_{n}gram": _ratio(f"top_{n}gram_characters", count("characters")) for n in TOP_NGRAMS},
+        **{
+            f"duplicate_{n}grams": _ratio(f"duplicate_{n}gram_characters", count("characters"))
+            for n in DUPLICATE_NGRAMS
+        },
+        num_lorem_ipsum=count("text").str.count_matches("(?i)lorem ipsum").cast(pl.Int64),
+        num_curly_brackets="curly_brackets",
+        punctuated_lines=_ratio("punctuated_lines", count("lines")),
+        short_lines=_ratio("short_lines", count("lines")),
+        repeated_line_characters=_ratio("duplicate_line_characters", count("line_characters")),
+        newline_ratio=_ratio("newlines", count("tokens")),
     )
-    symbols = pl.col("_without_words").str.count_matches(rf"[^\s{_CJK}]+")
-    word_characters = pl.col("num_characters") - pl.col("_without_words").str.len_chars() + pl.col("_cjk")
-    tokens = pl.col("num_words") + symbols
-    return counted.with_columns(
-        mean_word_length=_ratio(word_characters, pl.col("num_words")),
-        hash_ratio=_ratio(text.str.count_matches("#", literal=True), tokens),
-        ellipsis_ratio=_ratio(text.str.count_matches(_ELLIPSIS), tokens),
-        bullet_lines=_ratio(text.str.count_matches(r"(?m)^[^\S\n]*[•●▪‣◦-]"), pl.col("_lines")),
-        ellipsis_lines=_ratio(text.str.count_matches(r"(?m)(?:\.{3}|…)$"), pl.col("_lines")),
-        alpha_words=_ratio(pl.col("_cjk") + pl.col("_alphabetic"), tokens),
-    ).select(pl.exclude("^_.*$"))
+    return documents.with_columns(measured)
 
 
-def _num_stop_words() -> pl.Expr:
-    """Distinct stop words of each row's profile."""
-    text = pl.col("text")
-    english = pl.sum_horizontal(
-        # Scans that stop at the first hit. ASCII word borders: with Unicode's the engine is several times slower.
-        *(text.str.contains(rf"(?i-u:\b{word}\b)").cast(pl.Int64) for word in STOP_WORDS["english"])
-    )
-    chinese = pl.sum_horizontal(
-        *(text.str.contains(word, literal=True).cast(pl.Int64) for word in STOP_WORDS["chinese"])
-    )
-    return pl.when(pl.col("profile") == "chinese").then(chinese).otherwise(english)
-
-
-def _ratio(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
-    return pl.when(whole > 0).then(part.cast(pl.Float64) / whole)
+def _ratio(part: str, whole: pl.Expr) -> pl.Expr:
+    return pl.when(whole > 0).then(pl.col(part) / whole).cast(pl.Float32)
 
 
 def choose_profile(language: pl.Expr, cleaning: Cleaning) -> pl.Expr:
@@ -125,34 +150,103 @@ def choose_profile(language: pl.Expr, cleaning: Cleaning) -> pl.Expr:
     return pl.when(language.is_in(CHINESE_LANGUAGES)).then(pl.lit("chinese")).otherwise(pl.lit("english"))
 
 
+class _Check(NamedTuple):
+    """What is asked of each row: `value` and `threshold` are told of the rows that fail; they may be null."""
+
+    name: str
+    failed: pl.Expr
+    value: pl.Expr
+    threshold: pl.Expr
+
+
 def with_reasons(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
     """Add `reasons` (a list of `REASON`, in the order of the rules): why each row is rejected; empty for the kept.
 
     Args:
-        documents: the result of `with_statistics`.
-        cleaning: the profiles' thresholds.
+        documents: with the columns of `STATISTICS` that the rules which are switched on look at.
+        cleaning: which rules, and the profiles' thresholds.
+
+    Raises:
+        SpecError: a custom rule is no condition over the columns of `STATISTICS`.
     """
-    rows = documents.with_row_index("_row")
-    characters = pl.col("num_characters")
-    found = [
-        _failures(rows, characters < 1, EMPTY, characters, 1),
-        _failures(rows, characters < cleaning.min_characters, TOO_SHORT, characters, cleaning.min_characters),
-    ]
-    profiles: dict[str, QualityRules] = {"english": cleaning.english, "chinese": cleaning.chinese}
-    for rule in RULES:
-        for profile, rules in profiles.items():
-            threshold = getattr(rules, rule.threshold)
-            if threshold is not None:
-                value = pl.col(rule.statistic)
-                wrong = value < threshold if rule.fails == "below" else value > threshold
-                found.append(_failures(rows, wrong & (pl.col("profile") == profile), rule.name, value, threshold))
+    checks = [*_general_checks(cleaning), *_checks(cleaning)]
+    answers = documents.select(check.failed.alias(check.name) for check in checks)
     # Only failures are materialized: most rows have none.
-    by_row = pl.concat(found).group_by("_row", maintain_order=True).agg(reasons=pl.struct("rule", "value", "threshold"))
-    joined = rows.join(by_row, on="_row", how="left", maintain_order="left").drop("_row")
-    return joined.with_columns(pl.col("reasons").fill_null(pl.lit([], dtype=pl.List(REASON))))
+    found: list[pl.DataFrame] = []
+    for check in checks:
+        rows = answers[check.name].arg_true()
+        if len(rows):
+            value, threshold = (item.cast(pl.Float64) for item in (check.value, check.threshold))
+            told = documents[rows].select(value=value.round_sig_figs(7), threshold=threshold.round_sig_figs(7))
+            found.append(told.with_columns(rows.alias("row"), rule=pl.lit(check.name)))
+    for rule in cleaning.custom:
+        rows = _custom(rule, documents).arg_true()
+        nothing = pl.lit(None, dtype=pl.Float64)
+        found.append(pl.DataFrame({"row": rows}).with_columns(value=nothing, threshold=nothing, rule=pl.lit(rule.name)))
+    return documents.with_columns(_lists(found, len(documents)))
 
 
-def _failures(rows: pl.DataFrame, failed: pl.Expr, rule: str, value: pl.Expr, threshold: float) -> pl.DataFrame:
-    return rows.filter(failed).select(
-        "_row", rule=pl.lit(rule), value=value.cast(pl.Float64), threshold=pl.lit(float(threshold), dtype=pl.Float64)
+def _general_checks(cleaning: Cleaning) -> list[_Check]:
+    characters, nothing = pl.col("num_characters"), pl.lit(None, dtype=pl.Float64)
+    least, most = cleaning.min_characters, cleaning.max_characters
+    checks = [
+        _Check(EMPTY, characters < 1, characters, pl.lit(1)),
+        _Check(TOO_SHORT, characters < least, characters, pl.lit(least)),
+    ]
+    if most is not None:
+        checks.append(_Check(TOO_LONG, characters > most, characters, pl.lit(most)))
+    if cleaning.languages:
+        strange = ~pl.col("language").is_in(cleaning.languages)
+        checks.append(_Check(LANGUAGE, strange, pl.col("language_confidence"), nothing))
+    return checks
+
+
+def _checks(cleaning: Cleaning) -> list[_Check]:
+    checks = []
+    for rule in RULES:
+        limits = {name: getattr(getattr(cleaning, name), rule.threshold) for name in ("english", "chinese")}
+        if rule.rule_set in cleaning.rules and any(limit is not None for limit in limits.values()):
+            threshold = pl.lit(None)
+            for profile, limit in limits.items():
+                # As exact as the statistic: a value on the threshold is kept.
+                exact = pl.lit(limit, dtype=STATISTICS[rule.statistic])
+                threshold = pl.when(pl.col("profile") == profile).then(exact).otherwise(threshold)
+            value = pl.col(rule.statistic)
+            checks.append(
+                _Check(rule.name, value < threshold if rule.fails == "below" else value > threshold, value, threshold)
+            )
+    return checks
+
+
+def _custom(rule: CustomRule, documents: pl.DataFrame) -> pl.Series:
+    """Whether each row is rejected; a condition that is null rejects nothing.
+
+    Raises:
+        SpecError: the condition cannot be parsed, names another column, or is no condition.
+    """
+    known = [name for name in STATISTICS if name in documents.columns]
+    try:
+        answer = documents.select(known).select(pl.sql_expr(rule.reject_if)).to_series()
+    except pl.exceptions.PolarsError as error:
+        problem = str(error).splitlines()[0]
+    else:
+        if answer.dtype == pl.Boolean:
+            return answer if len(answer) == len(documents) else pl.repeat(answer.item(), len(documents), eager=True)
+        problem = f"it gives {answer.dtype}, not true or false"
+    raise SpecError(
+        f"The rule cleaning.custom {rule.name!r} cannot be used: {rule.reject_if!r}: {problem}. It must be a condition"
+        f" in SQL syntax over the columns {', '.join(known)}."
     )
+
+
+def _lists(found: list[pl.DataFrame], num_rows: int) -> pl.Series:
+    """The failures of each row in one list, those of earlier frames first."""
+    if not found:
+        return pl.Series("reasons", [[]] * num_rows, dtype=pl.List(REASON))
+    failures = pl.concat([frame.select("row", "rule", "value", "threshold") for frame in found])
+    rows = failures["row"].to_numpy()
+    order = np.argsort(rows, kind="stable")
+    offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_rows))])
+    ordered = failures[order].select(pl.struct("rule", "value", "threshold")).to_series()
+    values = ordered.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return pl.Series("reasons", pa.LargeListArray.from_arrays(pa.array(offsets), values), dtype=pl.List(REASON))

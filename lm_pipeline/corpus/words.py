@@ -22,7 +22,7 @@ _KIND = 3  # the two bits that decide where words begin and end
 _IS_LETTER = 4
 
 # Scripts written without spaces whose characters count as words. First and last code point, both included.
-_IDEOGRAPHS = (
+IDEOGRAPHS = (
     (0x2E80, 0x2FD5),  # radicals
     (0x3005, 0x3007),  # 々 〆 〇
     (0x3021, 0x3029),  # Hangzhou numerals
@@ -55,7 +55,7 @@ def _classes() -> NDArray[np.uint8]:
     by_category = {"L": _PLAIN | _IS_LETTER, "N": _PLAIN, "M": _MARK}
     for first, end in ((0, 0x40000), (0xE0000, 0xE1000)):  # no other plane has letters, digits or marks
         table[first:end] = [by_category.get(category(chr(code))[0], _SEPARATOR) for code in range(first, end)]
-    for first, last in _IDEOGRAPHS:
+    for first, last in IDEOGRAPHS:
         table[first : last + 1] = _IDEOGRAPH | _IS_LETTER
     return table
 

@@ -1,12 +1,14 @@
-import unicodedata
-
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_pipeline.corpus.document_tables import STATISTICS
 from lm_pipeline.corpus.filters import RULES, choose_profile, with_reasons, with_statistics
-from lm_pipeline.specs.cleaning import CHINESE, PROFILES, Cleaning
+from lm_pipeline.corpus.normalisation import normalise
+from lm_pipeline.errors import SpecError
+from lm_pipeline.specs.cleaning import CHINESE, PROFILES, Cleaning, CustomRule, QualityRules
+from tests.unit.corpus.reference_statistics import reference_statistics
 
 ENGLISH_TEXT = (
     "The river that runs through the town is old, and people have walked along it to work with their children for as"
@@ -42,9 +44,54 @@ BROKEN = {
 }
 
 
+# The same for the other sets, where texts that repeat themselves break several at a time.
+REPEATED_LINES = (
+    "\n".join(["Again and again."] * 3 + ["Then it was new."]),
+    "\n".join(["又来了。"] * 3 + ["新的一行。"]),
+)
+BROKEN_BY_RULE = {
+    "dup_line_frac": REPEATED_LINES,
+    "dup_para_frac": tuple(text.replace("\n", "\n\n") for text in REPEATED_LINES),
+    "dup_line_char_frac": REPEATED_LINES,
+    "dup_para_char_frac": tuple(text.replace("\n", "\n\n") for text in REPEATED_LINES),
+    "top_2_gram": ("buy now " * 9 + "or leave", "买吧" * 9 + "不然走"),
+    "top_3_gram": ("buy it now " * 9 + "or leave", "快买吧" * 9 + "不然走"),
+    "top_4_gram": ("do buy it now " * 9 + "or leave", "快快买吧" * 9 + "不然走"),
+    **{
+        f"duplicated_{n}_n_grams": (
+            " ".join(f"word{i}" for i in range(n)) + " and " + " ".join(f"word{i}" for i in range(n)),
+            "天地玄黄宇宙洪荒日月"[:n] + "，" + "天地玄黄宇宙洪荒日月"[:n],
+        )
+        for n in range(5, 11)
+    },
+    "too_few_sentences": ("One. Two! Three? Four", "一。二！三？四"),
+    "lorem_ipsum": (f"{ENGLISH_TEXT} Lorem ipsum dolor.", f"{CHINESE_TEXT}lorem ipsum"),
+    "curly_bracket": ("if (x) { return 1; }", "如果{返回}"),
+    "line_punct_ratio": ("\n".join(["no end"] * 9 + ["An end."]), "\n".join(["没有句号"] * 10 + ["有。"])),
+    "short_line_ratio": (f"short\nshort\nshort\n{ENGLISH_TEXT}", f"短\n短\n短\n{CHINESE_TEXT}"),
+    "char_dup_ratio": REPEATED_LINES,
+    "list_ratio": ("one\ntwo\nthree\nfour", "一\n二\n三\n四"),
+    "language_score": (ENGLISH_TEXT, CHINESE_TEXT),
+}
+
+
+def measured(texts, profile, confidence=0.5):
+    frame = pl.DataFrame({"text": texts, "profile": profile}, schema={"text": pl.String, "profile": pl.String})
+    return with_statistics(frame).with_columns(
+        language=pl.lit("zh" if profile == "chinese" else "en"),
+        language_confidence=pl.lit(confidence, dtype=pl.Float32),
+    )
+
+
 def reasons_of(text, profile, cleaning=None):
-    frame = pl.DataFrame({"text": [text.strip()], "profile": [profile]})
-    return with_reasons(with_statistics(frame), cleaning or Cleaning())["reasons"].to_list()[0]
+    return with_reasons(measured([text.strip()], profile), cleaning or Cleaning())["reasons"].to_list()[0]
+
+
+def only(rule, profile, **changes):
+    """The thresholds of one rule, every other one switched off."""
+    default = PROFILES[profile]
+    off = dict.fromkeys(QualityRules.model_fields) | {rule.threshold: getattr(default, rule.threshold)} | changes
+    return Cleaning(rules=(rule.rule_set,), **{profile: default.model_copy(update=off)})
 
 
 def breaking_thresholds(rule):
@@ -54,24 +101,54 @@ def breaking_thresholds(rule):
     return Cleaning()
 
 
+QUALITY_RULES = [rule for rule in RULES if rule.name in BROKEN]
+OTHER_RULES = [rule for rule in RULES if rule.name not in BROKEN]
+
+
 def test_every_rule_has_its_text():
-    assert list(BROKEN) == [rule.name for rule in RULES]
+    assert [*BROKEN, *BROKEN_BY_RULE] == [rule.name for rule in RULES]
+    assert {rule.rule_set for rule in QUALITY_RULES} == {"gopher_quality"}
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", OTHER_RULES, ids=lambda rule: rule.name)
+def test_a_text_that_breaks_a_rule_is_rejected_where_its_set_is_on(rule, profile):
+    text = BROKEN_BY_RULE[rule.name][list(PROFILES).index(profile)]
+    threshold = getattr(PROFILES[profile], rule.threshold)
+    cleaning = only(rule, profile)
+    if threshold is None:
+        assert reasons_of(text, profile, cleaning) == []
+        threshold = QualityRules().model_dump()[rule.threshold]
+        cleaning = only(rule, profile, **{rule.threshold: threshold})
+    (reason,) = reasons_of(text, profile, cleaning)
+    assert reason["rule"] == rule.name
+    assert reason["threshold"] == pytest.approx(threshold)
+    assert reason["value"] < threshold if rule.fails == "below" else reason["value"] > threshold
+    assert reasons_of(text, profile, only(rule, profile, **{rule.threshold: None})) == []
+    assert reasons_of(text, profile, cleaning.model_copy(update={"rules": ()})) == []
+
+
+def test_a_value_on_a_fractional_threshold_is_kept():
+    text = "\n".join(["an end."] * 3 + ["no end"] * 22)
+    (rule,) = [rule for rule in RULES if rule.name == "line_punct_ratio"]
+    assert reasons_of(text, "english", only(rule, "english")) == []  # 3 of 25 are 0.12
+    assert reasons_of(f"{text}\nno end", "english", only(rule, "english")) != []
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("rule", QUALITY_RULES, ids=lambda rule: rule.name)
 def test_a_text_that_breaks_one_rule_is_rejected_for_it_alone(rule, profile):
     text = BROKEN[rule.name][list(PROFILES).index(profile)]
     cleaning = breaking_thresholds(rule.name)
     (reason,) = reasons_of(text, profile, cleaning)
     assert reason["rule"] == rule.name
-    assert reason["threshold"] == getattr(getattr(cleaning, profile), rule.threshold)
+    assert reason["threshold"] == pytest.approx(getattr(getattr(cleaning, profile), rule.threshold))
     assert (reason["value"] < reason["threshold"]) == (rule.fails == "below")
     assert reason["value"] != reason["threshold"]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", QUALITY_RULES, ids=lambda rule: rule.name)
 def test_null_switches_a_rule_off(rule, profile):
     text = BROKEN[rule.name][list(PROFILES).index(profile)]
     cleaning = breaking_thresholds(rule.name)
@@ -126,41 +203,89 @@ def test_the_english_profile_rejects_chinese_prose_so_the_profile_follows_the_la
 
 def test_rows_keep_their_order_and_their_own_reasons():
     texts = ["", ENGLISH_TEXT, "The cat and the dog have met.", ENGLISH_TEXT]
-    frame = pl.DataFrame({"text": texts, "profile": "english"})
-    rejected = with_reasons(with_statistics(frame), Cleaning())["reasons"].list.len().to_list()
+    rejected = with_reasons(measured(texts, "english"), Cleaning())["reasons"].list.len().to_list()
     assert rejected == [4, 0, 1, 0]
 
 
-def naive_statistics(text):
-    """The definitions of the module's docstring, character by character."""
-    tokens = []
-    for run in text.split():
-        current = ""
-        for character in run:
-            if unicodedata.name(character, "").startswith(("CJK UNIFIED", "HIRAGANA LETTER", "KATAKANA LETTER")):
-                tokens += [current, character]
-                current = ""
-            else:
-                current += character
-        tokens.append(current)
-    tokens = [token for token in tokens if token]
-    words = [token for token in tokens if any(unicodedata.category(c)[0] in "LNM" for c in token)]
-    lines = text.split("\n")
-    return {
-        "num_characters": len(text),
-        "num_words": len(words),
-        "mean_word_length": sum(map(len, words)) / len(words) if words else None,
-        "hash_ratio": text.count("#") / len(tokens) if tokens else None,
-        "bullet_lines": sum(line.lstrip().startswith(("-", "•")) for line in lines) / len(lines),
-        "ellipsis_lines": sum(line.endswith(("...", "…")) for line in lines) / len(lines),
-        "alpha_words": sum(any(c.isalpha() for c in token) for token in tokens) / len(tokens) if tokens else None,
-    }
+@pytest.mark.parametrize(("text", "profile"), [("long " * 50, "english"), ("长" * 50, "chinese")])
+def test_a_text_above_max_characters_is_too_long(text, profile):
+    (reason,) = reasons_of(text, profile, Cleaning(rules=(), max_characters=40))
+    assert reason == {"rule": "too_long", "value": float(len(text.strip())), "threshold": 40.0}
+    assert reasons_of(text, profile, Cleaning(rules=(), max_characters=len(text.strip()))) == []
+
+
+def test_other_languages_than_those_asked_for_are_rejected():
+    cleaning = Cleaning(rules=(), languages=("en",))
+    assert reasons_of(ENGLISH_TEXT, "english", cleaning) == []
+    assert reasons_of(CHINESE_TEXT, "chinese", cleaning) == [{"rule": "language", "value": 0.5, "threshold": None}]
+
+
+@pytest.mark.parametrize(("text", "profile"), [(ENGLISH_TEXT, "english"), (CHINESE_TEXT, "chinese")])
+def test_a_rule_of_ones_own_is_a_condition_over_the_statistics(text, profile):
+    wordy = CustomRule(name="wordy", reject_if="num_words > 50 AND hash_ratio < 0.1 AND language <> 'xx'")
+    never = CustomRule(name="never", reject_if="num_words < 0 OR profile = 'none'")
+    assert reasons_of(text, profile, Cleaning(rules=(), custom=(never, wordy))) == [
+        {"rule": "wordy", "value": None, "threshold": None}
+    ]
+
+
+def test_a_condition_that_is_null_rejects_nothing():
+    rule = CustomRule(name="short_words", reject_if="mean_word_length < 3")
+    cleaning = Cleaning(rules=(), custom=(rule,))
+    assert reasons_of("...", "none", cleaning) == []
+    assert [reason["rule"] for reason in reasons_of("ab 里", "none", cleaning)] == ["short_words"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        ("num_wrods > 5", "num_wrods"),
+        ("num_words >", "unable to parse"),
+        ("num_words + 1", "it gives Int64, not true or false"),
+        ("text LIKE '%a%'", "text"),
+    ],
+)
+def test_what_is_no_condition_over_the_statistics_is_refused(condition, problem):
+    cleaning = Cleaning(custom=(CustomRule(name="mine", reject_if=condition),))
+    with pytest.raises(SpecError, match=r"cleaning\.custom 'mine'") as error:
+        reasons_of(ENGLISH_TEXT, "english", cleaning)
+    assert problem in str(error.value)
+    assert "num_words, num_lines" in str(error.value)
+
+
+def assert_as_the_reference_counts(texts, profile):
+    for row in measured(texts, profile).iter_rows(named=True):
+        expected = reference_statistics(row["text"], profile)
+        assert set(STATISTICS) - set(expected) <= {"language", "language_confidence", "profile", "num_bytes"}
+        assert {name: row[name] for name in expected} == pytest.approx(expected)
+
+
+CHARACTERS = st.text(st.sampled_from('aebTh1中的あア，。.!"#…-•{ \n　\t\u0301'), max_size=60)
+WORDS = st.lists(
+    st.sampled_from(["the", "Cat", "sat.", "。", "猫的", "\n", "\n\n", "- x", "…", "of,"]), max_size=60
+).map(" ".join)
 
 
 @settings(deadline=None)  # machines in CI are slow at times
-@given(st.lists(st.text(st.sampled_from("aé1中文あア，。.#…-• \n　\t\u0301")), min_size=1, max_size=4))
-def test_the_columns_agree_with_a_count_by_hand(texts):
-    frame = pl.DataFrame({"text": texts, "profile": "english"}, schema={"text": pl.String, "profile": pl.String})
-    for row in with_statistics(frame).iter_rows(named=True):
-        expected = naive_statistics(row["text"])
-        assert {name: row[name] for name in expected} == pytest.approx(expected)
+@given(st.lists(CHARACTERS | WORDS, min_size=1, max_size=4), st.sampled_from(["english", "chinese"]))
+def test_the_statistics_are_those_of_the_reference(texts, profile):
+    assert_as_the_reference_counts([normalise(text) for text in texts], profile)
+
+
+@pytest.mark.parametrize(
+    ("path", "profile"),
+    [
+        ("small/lm/en/alice-in-wonderland.txt", "english"),
+        ("small/lm/zh/journey-to-the-west-ch1-20.txt", "chinese"),
+    ],
+)
+def test_the_statistics_of_books_are_those_of_the_reference(path, profile, shared_data):
+    text = (shared_data / path).read_text("utf-8")
+    pieces = [normalise(text[at : at + size]) for at, size in [(0, 20), (900, 300), (3000, 4000), (20000, 9000)]]
+    assert_as_the_reference_counts([*pieces, f"{pieces[1]}\n\n{pieces[1]}"], profile)
+
+
+def test_a_text_in_a_batch_is_counted_as_if_it_were_alone():
+    texts = ["", ENGLISH_TEXT * 40, "a b", CHINESE_TEXT * 40, "", "a b"]
+    alone = pl.concat(measured([text], "english") for text in texts)
+    assert measured(texts, "english").equals(alone)

@@ -1,0 +1,336 @@
+"""What the quality rules look at, counted in one pass over the bytes of a text.
+
+The definitions are in `corpus/filters.py`. Character classes come from Python's own Unicode tables, as for
+`corpus/words.py`; the kernel works on Arrow's buffers, holds no lock and has no state, so that threads and processes
+may run it side by side.
+"""
+
+import functools
+import unicodedata
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_pipeline.corpus.repetition import count_duplicates, new_table, next_sum, ngram_repetition
+from lm_pipeline.corpus.utf8 import Texts, decode, utf8_buffers
+from lm_pipeline.corpus.words import IDEOGRAPHS
+
+ENGLISH_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+"""Of Gopher."""
+CHINESE_STOP_WORDS = tuple("的年在月是和日了於·為有被人中为他與後也而由")
+"""Of FineWeb-2, `cmn_Hani`."""
+
+TERMINAL_PUNCTUATION = ".?!\"'。？！”’…」』．｡؟۔।॥።։"
+"""What a finished line ends in: C4's signs, their Chinese and Japanese forms, and some of other scripts."""
+BULLETS = "•●▪‣◦-"
+SHORT_LINE = 30
+"""A line of at most so many characters is short (FineWeb)."""
+
+COUNTS = (
+    "characters",
+    "tokens",
+    "words",
+    "word_characters",
+    "alpha_tokens",
+    "hashes",
+    "ellipses",
+    "newlines",
+    "bullet_lines",
+    "ellipsis_lines",
+    "lines",  # from here on without blank ones
+    "punctuated_lines",
+    "short_lines",
+    "line_characters",
+    "duplicate_lines",
+    "duplicate_line_characters",
+    "paragraphs",
+    "duplicate_paragraphs",
+    "duplicate_paragraph_characters",
+    "sentences",
+    "curly_brackets",
+    "english_stop_words",
+    "chinese_stop_words",
+    "top_2gram_characters",
+    "top_3gram_characters",
+    "top_4gram_characters",
+    "duplicate_5gram_characters",
+    "duplicate_6gram_characters",
+    "duplicate_7gram_characters",
+    "duplicate_8gram_characters",
+    "duplicate_9gram_characters",
+    "duplicate_10gram_characters",
+)
+"""The columns of what `count_texts` returns."""
+_CHARACTERS, _TOKENS, _WORDS, _WORD_CHARACTERS, _ALPHA, _HASHES, _ELLIPSES, _NEWLINES = range(8)
+_BULLET_LINES, _ELLIPSIS_LINES, _LINES, _PUNCTUATED, _SHORT, _LINE_CHARACTERS, _DUPLICATE_LINES = range(8, 15)
+_DUPLICATE_LINE_CHARACTERS, _PARAGRAPHS, _DUPLICATE_PARAGRAPHS, _DUPLICATE_PARAGRAPH_CHARACTERS = range(15, 19)
+_SENTENCES, _CURLY_BRACKETS, _ENGLISH_STOP_WORDS, _CHINESE_STOP_WORDS, _NGRAMS = range(19, 24)
+_GENERATIONS = 2 + len(COUNTS) - _NGRAMS  # of the hash table, for one text
+
+_SPACE, _CJK, _LETTER_OR_DIGIT, _LETTER, _LOWER = 1, 2, 4, 8, 16
+_TERMINAL, _CLOSER, _BULLET, _ASCII_WORD, _STOP, _ENDS_SENTENCE = 32, 64, 128, 256, 512, 1024
+_NUM_CLASSES = 0x200000  # every value that four UTF-8 bytes can decode to
+
+_NEWLINE, _HASH_SIGN, _DOT, _CURLY, _ELLIPSIS = (ord(c) for c in "\n#.{…")
+_SENTENCE_ENDS = ".!?。！？｡．"
+_CLOSERS = "\"')]}”’」』】）》〉"
+_END_OF_ELLIPSIS = -1  # in place of a number of dots
+_FULL_STOP, _ASCII_SIGN, _WIDE_SIGN = 1, 2, 3  # what may have ended a sentence
+
+_SEED = np.uint64(0xCBF29CE484222325)
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(29)
+_LAST_GENERATION = 2**31 - 100
+
+
+@functools.cache
+def _classes() -> NDArray[np.uint16]:
+    table = np.zeros(_NUM_CLASSES, np.uint16)
+    by_category = {"L": _LETTER_OR_DIGIT | _LETTER, "N": _LETTER_OR_DIGIT, "M": _LETTER_OR_DIGIT}
+    for first, end in ((0, 0x40000), (0xE0000, 0xE1000)):  # no other plane has letters, digits or marks
+        categories = [unicodedata.category(chr(code)) for code in range(first, end)]
+        table[first:end] = [by_category.get(name[0], 0) | (_LOWER if name == "Ll" else 0) for name in categories]
+    for first, last in IDEOGRAPHS:
+        table[first : last + 1] = _CJK | _LETTER_OR_DIGIT | _LETTER
+    for code in range(0x3001):
+        if chr(code).isspace():
+            table[code] |= _SPACE
+        if code < 128 and (chr(code).isalnum() or chr(code) == "_"):
+            table[code] |= _ASCII_WORD
+    for characters, bit in (
+        (TERMINAL_PUNCTUATION, _TERMINAL),
+        (_CLOSERS, _CLOSER),
+        (BULLETS, _BULLET),
+        (CHINESE_STOP_WORDS, _STOP),
+        (_SENTENCE_ENDS, _ENDS_SENTENCE),
+    ):
+        table[[ord(character) for character in characters]] |= bit
+    return table
+
+
+def _packed(word: str) -> int:
+    return int.from_bytes(word.encode("ascii"))
+
+
+_ENGLISH = np.array([_packed(word) for word in ENGLISH_STOP_WORDS], np.int64)
+_CHINESE = np.array([ord(character) for character in CHINESE_STOP_WORDS], np.int64)
+_LONGEST_STOP_WORD = max(map(len, ENGLISH_STOP_WORDS))
+
+
+# Below, each part of the scan is a small machine: its state, one character, the text's counts `out` that it adds to;
+# it returns its next state. The compiler makes one loop of them.
+
+
+@numba.njit(cache=True, nogil=True)
+def _mixed(state, code):
+    """Hash one code point more. Each step is a bijection of the state, so that only differing texts can collide."""
+    state = (state ^ np.uint64(code)) * _PRIME
+    return state ^ (state >> _SHIFT)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_token(state, words, out):
+    """Enter a token with its hash, characters and the classes of its characters."""
+    hash_, length, classes = state
+    sums, ends = words
+    at = out[_TOKENS]
+    sums[at + 1] = next_sum(sums[at], hash_)
+    ends[at + 1] = ends[at] + length
+    out[_TOKENS] += 1
+    if classes & _LETTER_OR_DIGIT:
+        out[_WORDS] += 1
+        out[_WORD_CHARACTERS] += length
+    if classes & _LETTER:
+        out[_ALPHA] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _token_step(state, code, class_, words, out):
+    """Tokens. The state is the current one: hash, length, classes."""
+    if not class_ & (_SPACE | _CJK):
+        return _mixed(state[0], code), state[1] + 1, state[2] | class_
+    if state[1]:
+        _add_token(state, words, out)
+    if class_ & _CJK:
+        _add_token((_mixed(_SEED, code), 1, class_), words, out)
+    return _SEED, 0, 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _bit(value, values):
+    """The bit of a value's place among others; none if it is not there."""
+    for place in range(len(values)):
+        if values[place] == value:
+            return 1 << place
+    return 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _stop_word_step(state, code, class_, stop_words):
+    """Stop words. The state: length and bytes of the current run of ASCII letters, and the words seen, a bit each."""
+    length, packed, english, chinese = state
+    if class_ & _STOP:
+        chinese |= _bit(code, stop_words[1])
+    if class_ & _ASCII_WORD:
+        return length + 1, (packed << 8) | (code | 0x20), english, chinese
+    if 0 < length <= _LONGEST_STOP_WORD:
+        english |= _bit(packed, stop_words[0])
+    return 0, 0, english, chinese
+
+
+@numba.njit(cache=True, nogil=True)
+def _sign_step(state, code, out):
+    """Signs. The state: dots since the last ellipsis, and whether a `…` was the first of two."""
+    dots, half = state
+    if code == _DOT:
+        out[_ELLIPSES] += dots == 2
+        return (dots + 1) % 3, 0
+    if code == _ELLIPSIS:
+        out[_ELLIPSES] += 1 - half
+        return 0, 1 - half
+    if code == _HASH_SIGN:
+        out[_HASHES] += 1
+    elif code == _CURLY:
+        out[_CURLY_BRACKETS] += 1
+    return 0, 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _sentence_step(state, code, class_, out):
+    """Sentences. The state: what may have ended one, whether white space followed, whether one is open."""
+    ending, gap, is_open = state
+    if code == _NEWLINE:
+        out[_SENTENCES] += is_open
+        return 0, 0, 0
+    if class_ & _SPACE:
+        return ending, 1, is_open
+    goes_on = (class_ & (_CLOSER | _ENDS_SENTENCE)) != 0
+    if ending:
+        wide = ending == _WIDE_SIGN and not goes_on
+        if wide or (gap and not (ending == _FULL_STOP and class_ & _LOWER)):
+            out[_SENTENCES] += 1
+        if gap or not goes_on:
+            ending = 0
+    if class_ & _ENDS_SENTENCE:
+        ending = max(ending, _FULL_STOP if code == _DOT else _ASCII_SIGN if code < 128 else _WIDE_SIGN)
+    return ending, 0, 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _line_step(state, code, class_, out):
+    """Lines. The state: hash and length of the current one, its last dots and class, whether it is blank so far."""
+    hash_, length, dots, _, blank = state
+    if blank and not class_ & _SPACE:
+        blank = 0
+        out[_BULLET_LINES] += class_ & _BULLET != 0
+    dots = _END_OF_ELLIPSIS if code == _ELLIPSIS else max(dots, 0) + 1 if code == _DOT else 0
+    return _mixed(hash_, code), length + 1, dots, class_, blank
+
+
+@numba.njit(cache=True, nogil=True)
+def _end_line(state, paragraph, lines, out):
+    """Enter a line that is not blank. Returns the paragraph (hash, length) with it."""
+    hash_, length, dots, last_class, _ = state
+    hashes, lengths = lines
+    hashes[out[_LINES]], lengths[out[_LINES]] = hash_, length
+    out[_LINES] += 1
+    out[_LINE_CHARACTERS] += length
+    out[_PUNCTUATED] += last_class & _TERMINAL != 0
+    out[_ELLIPSIS_LINES] += dots >= 3 or dots == _END_OF_ELLIPSIS
+    out[_SHORT] += length <= SHORT_LINE
+    return _mixed(paragraph[0], hash_), paragraph[1] + length + (paragraph[1] > 0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _scan(data, span, tables, words, lines, paragraphs, out):
+    """Count one text in one pass over its bytes, and list the hashes and lengths of its tokens, lines, paragraphs."""
+    classes, stop_words = tables[0], (tables[1], tables[2])
+    token = (_SEED, 0, 0)
+    stop_word = (0, 0, 0, 0)
+    signs = (0, 0)
+    sentence = (0, 0, 0)
+    line = (_SEED, 0, 0, 0, 1)
+    paragraph = (_SEED, 0)
+    characters = 0
+    at, end = span
+    while at <= end:
+        code, is_last = _NEWLINE, at == end
+        if is_last:  # as if a line feed followed
+            at += 1
+        else:
+            decoded, at = decode(data, at)
+            code = np.int64(decoded)
+            characters += 1
+        class_ = np.int64(classes[code])
+        token = _token_step(token, code, class_, words, out)
+        stop_word = _stop_word_step(stop_word, code, class_, stop_words)
+        signs = _sign_step(signs, code, out)
+        sentence = _sentence_step(sentence, code, class_, out)
+        if code != _NEWLINE:
+            line = _line_step(line, code, class_, out)
+            continue
+        out[_NEWLINES] += not is_last
+        is_blank = line[1] == 0
+        if not is_blank:
+            paragraph = _end_line(line, paragraph, lines, out)
+        if paragraph[1] and (is_last or is_blank):
+            paragraphs[0][out[_PARAGRAPHS]], paragraphs[1][out[_PARAGRAPHS]] = paragraph
+            out[_PARAGRAPHS] += 1
+            paragraph = (_SEED, 0)
+        line = (_SEED, 0, 0, 0, 1)
+    out[_CHARACTERS] = characters
+    out[_ENGLISH_STOP_WORDS], out[_CHINESE_STOP_WORDS] = _num_bits(stop_word[2]), _num_bits(stop_word[3])
+
+
+@numba.njit(cache=True, nogil=True)
+def _num_bits(mask):
+    number = 0
+    while mask:
+        mask &= mask - 1
+        number += 1
+    return number
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(data, offsets, tables, counts):
+    """Count every text."""
+    longest = 0
+    for text in range(len(offsets) - 1):
+        longest = max(longest, offsets[text + 1] - offsets[text])
+    room = longest // 2 + 2  # a word takes a byte and a separator; pages that nobody touches cost no memory
+    words = (np.zeros(room + 1, np.uint64), np.zeros(room + 1, np.int64))
+    lines = (np.empty(room, np.uint64), np.empty(room, np.int64))
+    paragraphs = (np.empty(room, np.uint64), np.empty(room, np.int64))
+    table = new_table(1024)
+    generation = 1
+    for text in range(len(offsets) - 1):
+        out = counts[text]
+        _scan(data, (offsets[text], offsets[text + 1]), tables, words, lines, paragraphs, out)
+        items = max(out[_TOKENS], out[_LINES])
+        if items + items // 2 > len(table[0]) or generation > _LAST_GENERATION:
+            table = new_table(items)
+            generation = 1
+        out[_DUPLICATE_LINES], out[_DUPLICATE_LINE_CHARACTERS] = count_duplicates(
+            lines[0], lines[1], out[_LINES], table, generation
+        )
+        out[_DUPLICATE_PARAGRAPHS], out[_DUPLICATE_PARAGRAPH_CHARACTERS] = count_duplicates(
+            paragraphs[0], paragraphs[1], out[_PARAGRAPHS], table, generation + 1
+        )
+        ngram_repetition(words[0], words[1], out[_TOKENS], table, generation + 2, out[_NGRAMS:])
+        generation += _GENERATIONS
+
+
+def count_texts(texts: Texts) -> dict[str, NDArray[np.int64]]:
+    """Count what the rules look at.
+
+    Args:
+        texts: N normalised texts.
+
+    Returns:
+        By the names of `COUNTS`, N numbers each.
+    """
+    data, offsets = utf8_buffers(texts)
+    counts = np.zeros((len(offsets) - 1, len(COUNTS)), np.int64)
+    _count(data, offsets, (_classes(), _ENGLISH, _CHINESE), counts)
+    return dict(zip(COUNTS, np.ascontiguousarray(counts.T), strict=True))
