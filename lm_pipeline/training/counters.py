@@ -50,7 +50,7 @@ def spread(ranks: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
 
     The range is cut into some hundred strata of equal size. Ranks take a drawn element of each stratum in turn, from
     stratum to stratum in steps of about the golden ratio; so among the first n ranks each stretch of the range has its
-    share to within 10 / n.
+    share to within 10 / n: to 0.1 % from n = 10,000 on.
 
     >>> sorted(spread(np.arange(10), 10, key=7).tolist()) == list(range(10))
     True
@@ -68,12 +68,29 @@ def spread(ranks: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
 
 @functools.lru_cache
 def _strata(size: int) -> tuple[int, int]:
-    """How many strata, so that little is left over, and the step coprime to it nearest above its golden section."""
+    """How many strata, so that little is left over, and in which steps they are visited.
+
+    Multiples of a step are spread as evenly as the largest quotient of its continued fraction is small (Niederreiter
+    1992, theorem 3.4).
+    """
     num_strata = min(range(min(size, 1024), min(size, 1024) // 2, -1), key=lambda number: size % number)
-    stride = max(1, round(num_strata * 0.6180339887))
-    while math.gcd(stride, num_strata) != 1:
-        stride += 1
-    return num_strata, stride
+    golden = 0.6180339887 * num_strata
+    steps = [step for step in range(1, num_strata + 1) if math.gcd(step, num_strata) == 1]
+    return num_strata, min(steps, key=lambda step: (_largest_quotient(step, num_strata), abs(step - golden)))
+
+
+def _largest_quotient(part: int, whole: int) -> int:
+    """Of the continued fraction of part / whole, which is Euclid's algorithm.
+
+    >>> _largest_quotient(5, 8), _largest_quotient(1, 7)
+    (2, 7)
+    """
+    largest = 0
+    while part:
+        quotient, rest = divmod(whole, part)
+        largest = max(largest, quotient)
+        whole, part = part, rest
+    return largest
 
 
 def _walk(
