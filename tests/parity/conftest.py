@@ -1,0 +1,9 @@
+"""One thread: the machine is shared by whatever else is tested."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)

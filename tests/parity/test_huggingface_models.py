@@ -1,0 +1,184 @@
+"""GPT-2, Llama and BERT of Hugging Face transformers, with copied weights, both ways: logits equal to 1e-5."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lm_pipeline.errors import InputError
+from lm_pipeline.models.huggingface import export_model, form_of, import_model, import_spec
+from lm_pipeline.models.language_model import build_model
+from lm_pipeline.specs.model import EncoderModel, LstmModel, TransformerModel
+
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+VOCAB, CONTEXT = 61, 24
+TOKENS = torch.randint(VOCAB, (3, 20), generator=torch.Generator().manual_seed(0))
+
+
+def theirs(kind: str, **settings):
+    """A random model of theirs, its weights spread so that a wrong one shows."""
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
+    if kind == "gpt2":
+        model = transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=3, n_head=4, n_positions=CONTEXT, **settings)
+        )
+    elif kind == "llama":
+        config = transformers.LlamaConfig(vocab_size=VOCAB, intermediate_size=72, **sizes | settings)
+        model = transformers.LlamaForCausalLM(config)
+    else:
+        config = transformers.BertConfig(vocab_size=VOCAB, intermediate_size=80, type_vocab_size=2, **sizes | settings)
+        model = transformers.BertForMaskedLM(config)
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+CASES = {
+    "gpt2": ("gpt2", {}),
+    "gpt2 untied, exact gelu": ("gpt2", {"tie_word_embeddings": False, "activation_function": "gelu"}),
+    "gpt2 relu, narrow": ("gpt2", {"n_inner": 40, "activation_function": "relu"}),
+    "llama": ("llama", {}),
+    "llama grouped, tied": ("llama", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "llama biases, wide heads": ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 12}),
+    "llama another base": ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
+    "bert": ("bert", {}),
+    "bert relu": ("bert", {"hidden_act": "relu"}),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CASES)
+def test_an_imported_model_gives_their_logits(name, tmp_path):
+    kind, settings = CASES[name]
+    model = theirs(kind, **settings)
+    model.save_pretrained(tmp_path)
+    ours = import_model(tmp_path)
+    torch.testing.assert_close(ours.logits(ours(TOKENS)[0]), model(TOKENS).logits, **TOLERANCE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_their_cache_and_ours_go_on_alike(kind, tmp_path):
+    model = theirs(kind)
+    model.save_pretrained(tmp_path)
+    ours = import_model(tmp_path)
+    first = model(TOKENS[:, :12], use_cache=True)
+    _, state = ours(TOKENS[:, :12])
+    expected = model(TOKENS[:, 12:], cache=first.cache).logits
+    torch.testing.assert_close(ours.logits(ours(TOKENS[:, 12:], state)[0]), expected, **TOLERANCE)
+
+
+@torch.no_grad()
+def test_padding_of_an_encoder_is_theirs(tmp_path):
+    model = theirs("bert")
+    model.save_pretrained(tmp_path)
+    ours = import_model(tmp_path)
+    is_text = torch.ones_like(TOKENS)
+    is_text[0, 12:] = 0
+    expected = model(TOKENS, attention_mask=is_text).logits
+    found = ours.logits(ours(TOKENS, documents_BT=is_text)[0])
+    torch.testing.assert_close(found[is_text == 1], expected[is_text == 1], **TOLERANCE)
+
+
+OURS = {
+    "gpt2": TransformerModel(form="gpt2", num_layers=2, width=32, num_heads=4),
+    "gpt2 untied": TransformerModel(form="gpt2", num_layers=2, width=32, num_heads=2, tie_embeddings=False),
+    "llama": TransformerModel(form="llama", num_layers=2, width=32, num_heads=4, num_kv_heads=2),
+    "llama tied": TransformerModel(form="llama", num_layers=2, width=32, num_heads=4, tie_embeddings=True),
+    "bert": EncoderModel(num_layers=2, width=32, num_heads=4),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", OURS)
+def test_an_exported_model_loads_there_and_comes_back(name, tmp_path):
+    import transformers
+
+    torch.manual_seed(0)
+    model = build_model(OURS[name], VOCAB, CONTEXT).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    kind = export_model(model, tmp_path)
+    auto = transformers.AutoModelForMaskedLM if kind == "bert" else transformers.AutoModelForCausalLM
+    loaded, report = auto.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    expected = model.logits(model(TOKENS)[0])
+    torch.testing.assert_close(loaded.eval()(TOKENS).logits, expected, **TOLERANCE)
+    again = import_model(tmp_path)
+    assert torch.equal(again.logits(again(TOKENS)[0]), expected)
+    if kind != "bert":
+        settings = {"max_new_tokens": 15, "do_sample": False, "eos_token_id": None}
+        written = loaded.generate(TOKENS[:1, :5], attention_mask=torch.ones(1, 5, dtype=torch.int64), **settings)
+        assert written[0].tolist() == greedy(model, TOKENS[0, :5].tolist(), 15)
+
+
+def greedy(model, tokens: list[int], num_new: int) -> list[int]:
+    state, read = None, tokens
+    for _ in range(num_new):
+        hidden, state = model(torch.tensor([read]), state)
+        read = [int(model.logits(hidden[0, -1]).argmax())]
+        tokens = tokens + read
+    return tokens
+
+
+def test_a_form_of_no_one_is_refused_by_the_fields_that_stand_in_the_way():
+    with pytest.raises(InputError, match=r"For gpt2: positions must be 'learned'.*For llama: .*norm must be 'rms'"):
+        form_of(TransformerModel())
+    with pytest.raises(InputError, match="no 'lstm' language model"):
+        form_of(LstmModel())
+    with pytest.raises(InputError, match=r"model_type 'gpt_2' is none.*Did you mean 'gpt2'"):
+        import_spec({"model_type": "gpt_2"})
+    with pytest.raises(InputError, match="rope_type 'yarn'"):
+        import_spec(theirs("llama").config.to_dict() | {"rope_parameters": {"rope_type": "yarn"}})
+
+
+def golden(entry: dict) -> Tensor:
+    data = np.frombuffer(base64.b64decode(entry["data"]), np.float32)
+    return torch.from_numpy(data.copy()).view(entry["shape"])
+
+
+@torch.no_grad()
+def test_every_layer_of_a_real_gpt2_has_its_recorded_activations(shared_data):
+    """A GPT-2 that sorts; activations recorded by another implementation of it, to 1e-4."""
+    folder = shared_data / "small/models/gpt-nano-sort"
+    record = json.loads((folder / "gpt-nano-sort-t0-partials.json").read_text("utf-8"))
+    model = import_model(folder)
+    seen: dict[str, Tensor] = {}
+
+    def keep(name):
+        def hook(_module, _inputs, output):
+            seen[name] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    blocks = model.backbone.blocks
+    parts = {"ln1": blocks[0].attention_norm, "qkv": blocks[0].attention.qkv, "yProj": blocks[0].attention.out}
+    parts |= {"ln2": blocks[0].mlp_norm, "fc": blocks[0].mlp.up, "mlp": blocks[0].mlp.down}
+    parts |= {f"block{index}": block for index, block in enumerate(blocks)} | {"ln_f": model.backbone.norm}
+    for name, part in parts.items():
+        part.register_forward_hook(keep(name))
+    tokens = golden(record["idx"]).long()
+    seen["lm_head"] = model.logits(model(tokens)[0])
+    assert len(seen) == 11
+    for name, value in seen.items():
+        torch.testing.assert_close(value, golden(record[name]), rtol=1e-4, atol=1e-4, msg=lambda m, name=name: name + m)
+
+
+@torch.no_grad()
+def test_a_real_llama_writes_its_documented_story(shared_data):
+    import transformers
+
+    folder = shared_data / "small/models/stories260K"
+    model = import_model(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    text = tokenizer.decode(greedy(model, [tokenizer.bos_token_id], 200), skip_special_tokens=True)
+    documented = (folder / "stories260K.md").read_text("utf-8").split("```")[3].split("\n", 2)[2]
+    assert len(text) > 300
+    assert documented.startswith(text.strip())
