@@ -38,6 +38,7 @@ _PUNCTUATION = "，。、；：？！“”‘’「」『』《》（）…—�
 _LISTED_WEIGHT, _CAPITAL_WEIGHT, _ERROR_WEIGHT = 0.5, 0.5, -1.0
 _OUT_OF_PLACE = 0.3
 _MIN_SCORE = 0.25
+_DOUBT = 4  # characters that count as fitting nothing: one wrong byte in a file says nothing about its character set
 _SAMPLE_BYTES = 1 << 16
 _SAMPLE_CHARACTERS = 4000
 
@@ -97,8 +98,9 @@ def detect(chunks: Iterable[bytes]) -> str:
     if errors <= sum(not character.isascii() for character in text) - errors:
         return "utf-8"
     scores = {name: _score(sample, name, charset) for name, charset in _CHARSETS.items()}
-    best = max(scores, key=lambda name: scores[name])
-    return best if scores[best] >= _MIN_SCORE else "utf-8"
+    best = max(scores, key=lambda name: scores[name][0])
+    mean, count = scores[best]
+    return best if mean * count >= _MIN_SCORE * (count + _DOUBT) else "utf-8"
 
 
 def _lines_beyond_ascii(data: bytes) -> Iterator[bytes]:
@@ -115,8 +117,8 @@ def _lines_beyond_ascii(data: bytes) -> Iterator[bytes]:
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
 
-def _score(sample: bytes, name: str, charset: _Charset) -> float:
-    """How frequent the characters beyond ASCII are that a sample decodes to, at most 1."""
+def _score(sample: bytes, name: str, charset: _Charset) -> tuple[float, int]:
+    """How frequent the characters beyond ASCII are that a sample decodes to, at most 1, and how many they are."""
     text = codecs.getincrementaldecoder(name)("replace").decode(sample)
     total, count, before = 0.0, 0, " "
     for character in text:
@@ -128,7 +130,7 @@ def _score(sample: bytes, name: str, charset: _Charset) -> float:
             if count == _SAMPLE_CHARACTERS:
                 break
         before = character
-    return total / max(count, 1)
+    return total / max(count, 1), count
 
 
 def _weight(character: str, charset: _Charset) -> float:

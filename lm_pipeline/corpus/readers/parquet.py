@@ -1,14 +1,16 @@
-"""Parquet tables: the named columns, in batches."""
+"""Parquet tables: the named columns, in batches of about 16 MB."""
 
 from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lm_pipeline.corpus.readers.columns import records_of, wanted_columns
 from lm_pipeline.corpus.readers.opened import Opened
-from lm_pipeline.corpus.readers.records import ROLES, Quarantined, Record, record_of
+from lm_pipeline.corpus.readers.records import Quarantined, Record
 
-_BATCH_ROWS = 1024
+_BATCH_BYTES = 16 << 20
+_MAX_BATCH_ROWS = 8192
 
 
 def read(file: Opened) -> Iterator[Record | Quarantined]:
@@ -16,35 +18,29 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
 
     A file without a named column, and the rest of a file from a damaged page on, are one quarantined record each.
     """
-    number = 0
-    fields = file.fields
-    try:
-        with file.local() as path, pq.ParquetFile(path) as table:
-            existing = table.schema_arrow.names
-            wanted = [name for name in (getattr(fields, role) for role in ROLES) if name is not None]
-            missing = [name for name in wanted if name not in existing]
-            if missing:
-                detail = f"no column {', '.join(missing)}; the file has: {', '.join(existing) or 'none'}"
-                yield Quarantined(None, None, "missing_field", detail)
+    with file.local() as path:
+        try:
+            # Without pre_buffer a row group is read page by page, however large it is.
+            table = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's fault, not the file's
+            yield Quarantined(None, None, "unreadable", f"not a sound Parquet file: {error}")
+            return
+        with table:
+            columns = wanted_columns(file, table.schema_arrow.names)
+            if isinstance(columns, Quarantined):
+                yield columns
                 return
-            columns = list(dict.fromkeys(wanted))
-            for batch in table.iter_batches(_BATCH_ROWS, columns=columns):
-                for values in _rows(batch):
-                    yield record_of(values, fields, number, file.max_bytes)
-                    number += 1
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault, not the file's
-        where = number or None
-        yield Quarantined(where, None, "unreadable", f"not a sound Parquet file, row {number} and later: {error}")
+            yield from records_of(table.iter_batches(_batch_rows(table.metadata, columns), columns=columns), file)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, object]]:
-    """Rows as dictionaries; text as bytes, because Arrow does not check that it is UTF-8 and fails a whole batch."""
-    columns = []
-    for column in batch.columns:
-        plain = column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
-        is_text = pa.types.is_string(plain.type) or pa.types.is_large_string(plain.type)
-        columns.append((plain.cast(pa.large_binary()) if is_text else plain).to_pylist())
-    for values in zip(*columns, strict=True):
-        yield dict(zip(batch.schema.names, values, strict=True))
+def _batch_rows(metadata: pq.FileMetaData, columns: list[str]) -> int:
+    """Rows that take about 16 MB in the row group with the longest ones."""
+    longest = 1
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        chunks = [group.column(number) for number in range(group.num_columns)]
+        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+        longest = max(longest, size // max(group.num_rows, 1))
+    return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES // longest))

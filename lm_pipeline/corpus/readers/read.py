@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lm_pipeline.corpus.raw_files import RawFile, member_path
-from lm_pipeline.corpus.readers import jsonl, parquet, sqlite, text
+from lm_pipeline.corpus.readers import arrow, csv, jsonl, parquet, sqlite, text
 from lm_pipeline.corpus.readers.archives import MAX_DEPTH, archive_kind, members
 from lm_pipeline.corpus.readers.compression import EXTENSIONS, DamagedStreamError
 from lm_pipeline.corpus.readers.encodings import by_mark, by_nuls
@@ -18,7 +18,9 @@ from lm_pipeline.specs.corpus import CorpusSpec
 READERS: dict[str, Callable[[Opened], Iterator[Record | Quarantined]]] = {
     "text": text.read,
     "jsonl": jsonl.read,
+    "csv": csv.read,
     "parquet": parquet.read,
+    "arrow": arrow.read,
     "sqlite": sqlite.read,
 }
 """By `format.kind`."""
@@ -30,8 +32,14 @@ FORMATS = {
     ".markdown": "text",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
     ".sqlite": "sqlite",
     ".sqlite3": "sqlite",
     ".db": "sqlite",
@@ -39,14 +47,14 @@ FORMATS = {
 """By extension, for `format: {kind: auto}`."""
 
 _OTHER_FORMATS = {
-    *(".csv", ".html", ".htm", ".json", ".tsv", ".warc", ".xml"),
+    *(".html", ".htm", ".json", ".warc", ".xml"),
     *(".doc", ".docx", ".epub", ".odt", ".pdf", ".ppt", ".pptx", ".rtf", ".xls", ".xlsx"),
-    *(".arrow", ".avro", ".feather", ".npy", ".npz", ".orc", ".pickle", ".pkl"),
+    *(".avro", ".npy", ".npz", ".orc", ".pickle", ".pkl"),
     *(".7z", ".lz4", ".rar"),
     *(".gif", ".jpeg", ".jpg", ".png"),
 }
 """Extensions that are known to hold neither plain text nor what a reader takes."""
-_TEXT_FORMATS = ("text", "jsonl")
+_TEXT_FORMATS = ("text", "jsonl", "csv")
 
 
 def read_records(
@@ -156,6 +164,8 @@ def _by_content(head: bytes) -> str:
         return "sqlite"
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith(arrow.FILE_MAGIC):
+        return "arrow"
     first_line = head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")[0].strip()
     if not first_line.startswith(b"{"):
         return "text"

@@ -52,6 +52,7 @@ def test_chinese_is_found_on_twenty_characters(shared_data, path, encoding, expe
 def test_a_few_wrong_bytes_leave_utf8_what_it_is():
     assert detect(["中文文本，".encode(), b"\xff\xfe"]) == "utf-8"
     assert detect([b"plain"]) == "utf-8"
+    assert all(detect([b"plain, and one wrong byte: ", bytes([byte])]) == "utf-8" for byte in range(128, 256))
     assert detect([]) == "utf-8"
     assert detect(["中文文本".encode()[:-1]]) == "utf-8"
 

@@ -13,7 +13,7 @@ def as_bytes(table: pa.Table, **options) -> bytes:
 
 
 def test_rows_are_read_in_order_over_batches(reading, monkeypatch):
-    monkeypatch.setattr(parquet, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(parquet, "_MAX_BATCH_ROWS", 3)
     texts = [f"第{n}行 row {n}" for n in range(10)]
     table = pa.table({"text": texts, "label": list(range(10)), "other": [None] * 10})
     records = reading("a.parquet", as_bytes(table, row_group_size=4), label="label")
@@ -58,7 +58,7 @@ def test_a_corrupt_file_is_one_quarantined_record(reading, data):
 
 
 def test_a_damaged_page_costs_the_rest_of_the_file(reading, monkeypatch):
-    monkeypatch.setattr(parquet, "_BATCH_ROWS", 10)
+    monkeypatch.setattr(parquet, "_MAX_BATCH_ROWS", 10)
     table = pa.table({"text": [f"row {n} 行" * 20 for n in range(40)]})
     data = bytearray(as_bytes(table, row_group_size=10, compression="zstd", use_dictionary=False))
     page = pq.read_metadata(pa.BufferReader(bytes(data))).row_group(2).column(0).data_page_offset
