@@ -19,7 +19,7 @@ from lm_pipeline.models.attention import Attention, CrossAttention, Kernel
 from lm_pipeline.models.cnn import GatedCnn
 from lm_pipeline.models.dropout import embedding_dropout
 from lm_pipeline.models.initialisation import embedding_std
-from lm_pipeline.models.loss import IGNORE, linear_cross_entropy
+from lm_pipeline.models.loss import IGNORE, Penalties, penalized_cross_entropy
 from lm_pipeline.models.recurrent import Recurrent
 from lm_pipeline.models.state import State
 from lm_pipeline.models.transformer import Encoder, Transformer
@@ -159,6 +159,25 @@ class LanguageModel(nn.Module):
         """Unnormalised log-probabilities (... x V) of the token that follows each hidden state (... x D)."""
         return F.linear(self._read_out(hidden), self.output_matrix, self.output_bias_V)
 
+    def training_sums(
+        self,
+        tokens_BT: Tensor,
+        targets_BT: Tensor,
+        state: State | None = None,
+        documents_BT: Tensor | None = None,
+        penalties: Penalties = Penalties(),  # noqa: B008 - frozen
+    ) -> tuple[Tensor, Tensor, State]:
+        """Sum of what is trained on, to be differentiated once; sum of negative log-likelihoods; new state."""
+        hidden_BTD, new_state = self(tokens_BT, state, documents_BT)
+        objective, nll_sum = penalized_cross_entropy(
+            self._read_out(hidden_BTD).flatten(0, 1),
+            self.output_matrix,
+            self.output_bias_V,
+            targets_BT.flatten(),
+            penalties,
+        )
+        return objective, nll_sum, new_state
+
     def loss_sums(
         self,
         tokens_BT: Tensor,
@@ -167,10 +186,7 @@ class LanguageModel(nn.Module):
         documents_BT: Tensor | None = None,
     ) -> tuple[Tensor, int, State]:
         """Sum of negative log-likelihoods (natural units), number of targets that are not `IGNORE`, new state."""
-        hidden_BTD, new_state = self(tokens_BT, state, documents_BT)
-        nll_sum = linear_cross_entropy(
-            self._read_out(hidden_BTD).flatten(0, 1), self.output_matrix, self.output_bias_V, targets_BT.flatten()
-        )
+        nll_sum, _, new_state = self.training_sums(tokens_BT, targets_BT, state, documents_BT)
         return nll_sum, int((targets_BT != IGNORE).sum()), new_state
 
     def macs_per_token(self) -> int:

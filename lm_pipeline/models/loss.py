@@ -7,6 +7,7 @@ they stay in cache. Idea: Wijmans et al. 2024, "Cut Your Losses", and Liger-Kern
 Shapes: N tokens, D width, V vocabulary.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,13 +21,30 @@ CHUNK_LOGITS = 1 << 20
 """Logits held at a time on a CPU (4 MB in float32): about what a core's share of cache holds."""
 
 
+@dataclass(frozen=True)
+class Penalties:
+    """What is trained on beside the likelihood.
+
+    Attributes:
+        label_smoothing: e; the target is 1 - e of the token and e spread evenly over the vocabulary (Szegedy et al.
+            2016).
+        z_loss: weight of the squared log of the softmax's normaliser (Chowdhery et al. 2022).
+    """
+
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Sum of negative log-likelihoods; gradients are computed on the way, as the logits are at hand."""
+    """Sums of objective and negative log-likelihood; gradients are computed on the way, as the logits are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_N: Tensor, penalties: Penalties
+    ) -> tuple[Tensor, Tensor]:
         needs_gradient = any(ctx.needs_input_grad[:3])
-        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        smoothing, z_loss = penalties.label_smoothing, penalties.z_loss
+        total, extra = torch.zeros(2, dtype=torch.float32, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND) if needs_gradient else None
         grad_weight = torch.zeros_like(weight_VD) if needs_gradient else None
         grad_bias = torch.zeros_like(bias_V) if needs_gradient else None
@@ -39,27 +57,38 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = torch.addmm(bias_V, hidden_ND[part], weight_VD.t()).float()
             chosen = logits.gather(1, index).squeeze(1)
             highest = logits.amax(dim=1, keepdim=True)
+            mean = logits.mean(dim=1) if smoothing else chosen
             exponentials = logits.sub_(highest).exp_()
             sums = exponentials.sum(dim=1)
-            nll = sums.log() + highest.squeeze(1) - chosen
-            total += nll.masked_fill(~counted, 0.0).sum()
+            normaliser = sums.log() + highest.squeeze(1)
+            total += (normaliser - chosen).masked_fill(~counted, 0.0).sum()
+            if smoothing or z_loss:
+                penalty = smoothing * (chosen - mean) + z_loss * normaliser.square()
+                extra += penalty.masked_fill(~counted, 0.0).sum()
             if grad_hidden is not None and grad_weight is not None and grad_bias is not None:
-                # d nll / d logits = softmax - onehot, and nothing where the target is ignored.
-                gradient = exponentials.mul_((counted / sums).unsqueeze(1))
-                gradient.scatter_add_(1, index, -counted.float().unsqueeze(1))
+                # d objective / d logits = (1 + 2 z normaliser) softmax - (1 - e) onehot - e / V, and nothing where the
+                # target is ignored.
+                weight = counted / sums
+                if z_loss:
+                    weight = weight * (1 + 2 * z_loss * normaliser)
+                gradient = exponentials.mul_(weight.unsqueeze(1))
+                gradient.scatter_add_(1, index, (smoothing - 1) * counted.float().unsqueeze(1))
+                if smoothing:
+                    gradient -= (smoothing / weight_VD.shape[0]) * counted.float().unsqueeze(1)
                 grad_bias += gradient.sum(dim=0)
                 gradient = gradient.to(hidden_ND.dtype)
                 torch.mm(gradient, weight_VD, out=grad_hidden[part])
                 grad_weight.addmm_(gradient.t(), hidden_ND[part])
         ctx.gradients = grad_hidden, grad_weight, grad_bias
-        return total
+        ctx.mark_non_differentiable(total)
+        return total + extra, total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of forward, times that of the sum; in place, since they are used once."""
         gradients = tuple(None if g is None else g.mul_(grad_outputs[0]) for g in ctx.gradients)
         ctx.gradients = None
-        return (*gradients, None)
+        return (*gradients, None, None)
 
 
 def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:
@@ -74,12 +103,30 @@ def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, t
     Returns:
         A float32 scalar that can be differentiated once.
     """
+    return penalized_cross_entropy(hidden_ND, weight_VD, bias_V, targets_N, Penalties())[0]
+
+
+def penalized_cross_entropy(
+    hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_N: Tensor, penalties: Penalties
+) -> tuple[Tensor, Tensor]:
+    """Sums over targets of what is trained on, and of the negative log-likelihood, in natural units.
+
+    Args:
+        hidden_ND: hidden states; under autocast the product runs in their reduced type.
+        weight_VD: output matrix.
+        bias_V: output bias.
+        targets_N: int64 targets; `IGNORE` costs nothing.
+        penalties: what the objective adds to the likelihood.
+
+    Returns:
+        Two float32 scalars; the first can be differentiated once, the second not at all.
+    """
     device = hidden_ND.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         hidden_ND, weight_VD, bias_V = hidden_ND.to(dtype), weight_VD.to(dtype), bias_V.to(dtype)
     with torch.autocast(device, enabled=False):
-        return _LinearCrossEntropy.apply(hidden_ND, weight_VD, bias_V, targets_N)  # type: ignore[return-value]
+        return _LinearCrossEntropy.apply(hidden_ND, weight_VD, bias_V, targets_N, penalties)  # type: ignore[return-value]
 
 
 def token_losses(logits_NV: Tensor, targets_N: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Training: the settings of the loop."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,49 +13,116 @@ class Training(Spec):
     num_steps: Int = Field(default=1000, ge=1)
     """Optimizer steps."""
     batch_size: Int = Field(default=32, ge=1)
-    """Sequences per step."""
+    """Sequences per step, over all processes."""
     context_length: Int = Field(default=128, ge=2)
     """Tokens per sequence; for recurrent models the truncation of backpropagation through time."""
     accumulation: Int = Field(default=1, ge=1)
     """Micro-batches a step is divided into; it changes memory, not the loss."""
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
+    """AdamW (Loshchilov & Hutter 2019); Adam (Kingma & Ba 2015), whose decay is part of the gradient; SGD with
+    momentum; Muon (Jordan et al. 2024) for the backbone's matrices, with AdamW for all else."""
     learning_rate: Float = Field(default=1e-3, gt=0)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate. Muon's is scaled per matrix so that its updates are as large as AdamW's (Liu et al. 2025)."""
     min_learning_rate_fraction: Fraction = 0.1
-    """Learning rate at the last step, as a fraction of the peak."""
+    """Lowest learning rate of a schedule that decays, as a fraction of the peak."""
     warmup_steps: Int = Field(default=50, ge=0)
     """Steps of linear warm-up."""
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """Shape of the learning rate after warm-up."""
+    schedule: Literal["constant", "linear", "cosine", "wsd", "plateau"] = "cosine"
+    """Shape of the learning rate after warm-up. `wsd`: stable, then linear decay (Hu et al. 2024); `plateau`: reduced
+    whenever validation has stopped improving."""
+    decay_fraction: Fraction = 0.2
+    """`wsd`: the part of all steps, at the end, over which the rate decays."""
+    plateau_factor: Float = Field(default=0.5, gt=0, lt=1)
+    """`plateau`: what the rate is multiplied by at each reduction."""
+    plateau_patience: Int = Field(default=2, ge=1)
+    """`plateau`: validations without an improvement before a reduction."""
     weight_decay: Float = Field(default=0.01, ge=0)
-    """AdamW's decoupled weight decay, on matrices only."""
+    """Weight decay, on matrices only."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
-    """AdamW's moment decays."""
-    max_gradient_norm: Float | None = 1.0
+    """Moment decays of AdamW and Adam."""
+    momentum: Fraction = 0.95
+    """`sgd` and `muon`: Nesterov momentum; 0 has none."""
+    max_gradient_norm: Float | None = Field(default=1.0, gt=0)
     """Gradients are scaled down to this global norm; `null` switches clipping off."""
+    label_smoothing: Float = Field(default=0.0, ge=0, lt=1)
+    """Probability mass spread evenly over the vocabulary in the target that is trained on (Szegedy et al. 2016).
+    Losses are always reported without it."""
+    z_loss: Float = Field(default=0.0, ge=0)
+    """Weight of the squared log of the softmax's normaliser, added to what is trained on (PaLM: 1e-4)."""
+    average_decay: Float | None = Field(default=None, gt=0, lt=1)
+    """Decay per step of an exponential moving average of the weights, which is then what is validated and published;
+    `null` has none."""
+    spike_deviations: Float | None = Field(default=6.0, gt=0)
+    """A step whose loss lies this many standard deviations above the mean of recent steps is skipped; `null` lets
+    spikes pass. What is not finite is always skipped."""
     validation_interval: Int = Field(default=200, ge=1)
     """Steps between validations; the last step is always validated."""
-    validation_batches: Int = Field(default=20, ge=1)
-    """Batches of a validation, always the same ones."""
+    validation_batches: Int | None = Field(default=20, ge=1)
+    """Batches of a validation, always the same ones; `null` reads the whole split."""
+    early_stopping_patience: Int | None = Field(default=None, ge=1)
+    """Validations without an improvement after which the training ends; `null` trains all steps."""
     checkpoint_interval: Int = Field(default=200, ge=1)
     """Steps between saved states."""
+    asynchronous_checkpoints: bool = False
+    """Several processes: whether states are written in the background while the training goes on."""
+    snapshot_interval: Int | None = Field(default=None, ge=1)
+    """Steps between copies of the weights that are published beside the result; `null` publishes none."""
+    max_snapshot_megabytes: Float | None = Field(default=None, gt=0)
+    """Disk budget of those copies. When they outgrow it, every second one goes and the interval doubles."""
     log_interval: Int = Field(default=20, ge=1)
     """Steps between logged points."""
     keep: Literal["best", "last"] = "best"
     """Whether the checkpoint holds the weights of the best validation or of the last step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of forward and backward; `auto` measures once and keeps the faster."""
+    attention: Literal["auto", "fused", "explicit"] = "auto"
+    """Attention by torch's fused kernel or by the formula written out; `auto` measures once and keeps the faster."""
+    compile: Literal["auto"] | bool = "auto"
+    """Whether torch.compile fuses the backbone; `auto` measures where the training is long enough to pay for it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes a GPU where there is one."""
+    num_processes: Int = Field(default=1, ge=1)
+    """Processes that share each step, one per GPU. They divide the batch; data order and loss stay the same."""
+    strategy: Literal["ddp", "fsdp2"] = "ddp"
+    """Several processes: each holds all weights (`ddp`) or a part of each (`fsdp2`)."""
     num_threads: Int = Field(default=0, ge=0)
-    """CPU threads; 0 takes the machine's cores. Part of what makes a run bitwise repeatable."""
+    """CPU threads per process; 0 takes the machine's cores. Part of what makes a run bitwise repeatable."""
     seed: Int = 0
     """Seed of initialisation, dropout and data order."""
 
     @model_validator(mode="after")
     def _micro_batches_are_not_empty(self) -> "Training":
-        if self.accumulation > self.batch_size:
+        parts = self.accumulation * self.num_processes
+        if parts > self.batch_size:
             raise ValueError(
-                f"accumulation {self.accumulation} divides batch_size {self.batch_size} into empty parts: it may be at"
-                " most batch_size"
+                f"accumulation {self.accumulation} x num_processes {self.num_processes} divide batch_size"
+                f" {self.batch_size} into empty parts: their product may be at most batch_size"
             )
         return self
+
+    @model_validator(mode="after")
+    def _no_setting_is_ignored(self) -> "Training":
+        for name, (setting, values) in ONLY_WITH.items():
+            given, default = getattr(self, name), type(self).model_fields[name].default
+            if given != default and not _holds(getattr(self, setting), values):
+                wanted = " or ".join(map(repr, values)) if values else "set"
+                raise ValueError(
+                    f"{name} is {given!r}, but it is only read where {setting} is {wanted}; here {setting} is"
+                    f" {getattr(self, setting)!r}. Leave {name} out or change {setting}"
+                )
+        return self
+
+
+ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "decay_fraction": ("schedule", ("wsd",)),
+    "plateau_factor": ("schedule", ("plateau",)),
+    "plateau_patience": ("schedule", ("plateau",)),
+    "betas": ("optimizer", ("adamw", "adam", "muon")),
+    "momentum": ("optimizer", ("sgd", "muon")),
+    "max_snapshot_megabytes": ("snapshot_interval", ()),
+}
+"""Setting -> the setting that must have one of these values (any but null where there are none) for it to be read."""
+
+
+def _holds(given: Any, values: tuple[Any, ...]) -> bool:
+    return given in values if values else given is not None

@@ -98,6 +98,7 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, build: Build) -> None:
         "work_dir": str(work),
         "output_dir": str(build.staging.path),
         "spool": str(build.spool.path),
+        "measurements": str(build.home.cache / "measurements"),
         "key": build.staging.key,
     }
     _run("train", request, work, build)
@@ -109,6 +110,7 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, build: Build) -> None:
         "num_tokens",
         "wall_seconds",
         "tokens_per_second",
+        "mfu",
         "peak_memory_bytes",
         "best_validation_loss",
     )

@@ -33,7 +33,7 @@ class MaskedPlan:
             seed=self.seed,
             step=position,
         )
-        return Batch(inputs_BT, targets_BT, batch.begins)
+        return Batch(inputs_BT, targets_BT, batch.begins, batch.documents_BT)
 
     def documents(self, position: int) -> list[int]:
         """Numbers of the documents in that batch, in the shard's order."""

@@ -108,6 +108,24 @@ class Batch:
     begins: bool
     documents_BT: Tensor | None = None
 
+    def split(self, num_parts: int) -> "list[Batch]":
+        """Its rows in parts of nearly the same number, in order."""
+        documents = [None] * num_parts if self.documents_BT is None else self.documents_BT.tensor_split(num_parts)
+        columns = (self.inputs_BT.tensor_split(num_parts), self.targets_BT.tensor_split(num_parts), documents)
+        return [Batch(inputs, targets, self.begins, kept) for inputs, targets, kept in zip(*columns, strict=True)]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device; the copy to a GPU runs beside what is computed there."""
+        if device.type == "cpu":
+            return self
+        inputs, targets, documents = (
+            None if tensor is None else tensor.pin_memory().to(device, non_blocking=True)
+            for tensor in (self.inputs_BT, self.targets_BT, self.documents_BT)
+        )
+        assert inputs is not None
+        assert targets is not None
+        return Batch(inputs, targets, self.begins, documents)
+
 
 class Plan(Protocol):
     """Which tokens each position of the training reads."""

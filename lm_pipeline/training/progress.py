@@ -99,6 +99,8 @@ def describe(step: int, num_steps: int, values: dict[str, float], seconds_per_st
         parts.append(f"validation loss {values['validation_loss']:.4f}")
     if "tokens_per_second" in values:
         parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
+    if "mfu" in values:
+        parts.append(f"{values['mfu']:.0%} of peak")
     if seconds_per_step is not None:
         parts.append(f"{(num_steps - step) * seconds_per_step:,.0f} s left")
     return "  ".join(parts)

@@ -23,7 +23,8 @@ from lm_pipeline.specs.training import Training
 from lm_pipeline.tokenization.shards import Shard
 from lm_pipeline.tokenization.tokenizer import BOS
 from lm_pipeline.training.interruption import EXIT_CODE
-from lm_pipeline.training.loop import CURVE, Job, train
+from lm_pipeline.training.job import CURVE, SNAPSHOTS, Job
+from lm_pipeline.training.loop import train
 from lm_pipeline.training.plan import TokenStream
 from lm_pipeline.training.progress import Reporter
 from lm_pipeline.training.session import Session
@@ -55,6 +56,8 @@ class TrainingRequest(BaseModel):
     """Empty folder for the results."""
     spool: Path | None = None
     """Tracking spool; null logs no metrics."""
+    measurements: Path | None = None
+    """Where measurements of the machine are kept; null keeps them in `work_dir`."""
     key: str
     """Names the job: a `work_dir` with the state of another is refused."""
 
@@ -126,6 +129,7 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
         work_dir=request.work_dir,
         key=request.key,
         name_documents=name_documents,
+        measurements=request.measurements,
     )
     _write_status(request, "running", None)
     with Reporter(request.training.num_steps, request.spool) as reporter:
@@ -144,21 +148,27 @@ def _stream(shard: Shard) -> TokenStream:
 
 
 def _write_outputs(request: TrainingRequest, session: Session) -> None:
-    counters, model = session.counters, session.model
+    counters, model, clock = session.counters, session.model, session.clock
     best = request.training.keep == "best" and session.best_weights is not None
     weights = session.best_weights if best and session.best_weights is not None else session.weights()
     num_parameters = count_parameters(model)
+    speed = counters.num_tokens / max(clock.training, 1e-9)
     config = _config(request, num_parameters, counters.best_step if best else counters.step)
     save_model(weights, config, request.output_dir)
     shutil.copyfile(request.work_dir / CURVE, request.output_dir / CURVE)
+    if (request.work_dir / SNAPSHOTS).is_dir():
+        shutil.copytree(request.work_dir / SNAPSHOTS, request.output_dir / SNAPSHOTS)
     _write_json(
         request.output_dir / "training.json",
         {
             "num_parameters": num_parameters,
             "num_steps": counters.step,
             "num_tokens": counters.num_tokens,
-            "wall_seconds": counters.elapsed_seconds,
-            "tokens_per_second": counters.num_tokens / max(counters.train_seconds, 1e-9),
+            "wall_seconds": clock.total,
+            "seconds": clock.seconds,
+            "tokens_per_second": speed,
+            "mfu": speed * model.flops_per_token() / (session.peak_flops * session.world.size),
+            "peak_flops": session.peak_flops,
             "peak_memory_bytes": _peak_memory(),
             "final_train_loss": counters.train_loss,
             "best_validation_loss": counters.best_loss,

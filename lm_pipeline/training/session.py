@@ -1,6 +1,6 @@
 """Everything that a step changes, and how it goes into a checkpoint and comes back."""
 
-import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,7 +10,11 @@ from torch import Tensor
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.state import State
 from lm_pipeline.specs.training import Training
+from lm_pipeline.training.averaging import Average, averaged
 from lm_pipeline.training.checkpoint import Checkpoint
+from lm_pipeline.training.clock import Clock
+from lm_pipeline.training.optimizers import optimizer_tensors, restore_optimizers
+from lm_pipeline.training.world import World
 
 
 @dataclass
@@ -21,17 +25,19 @@ class Counters:
         step: steps done, skipped ones included.
         position: next position of the plan; behind `step` by what rollbacks jumped over.
         num_tokens: targets learned from.
-        train_seconds: time in steps.
-        interval_seconds: time in steps since the last logged point.
-        elapsed_seconds: time in all, validation and checkpoints included.
+        seconds: time by part (see `clock`).
+        logged_seconds: time in steps up to the last logged point.
         interval_nll: summed loss since the last logged point.
         interval_targets: targets since then.
         train_loss: mean loss per target of the last logged interval.
         gradient_norm: global norm of the last step's gradient, before clipping.
+        recent_losses: losses of the last good steps, with which the guard compares a new one.
+        validations: step and loss of every validation.
         best_loss: lowest validation loss, if validated.
         best_step: the step that had it.
         consecutive_skips: steps skipped in a row just now.
         skipped_steps: all skipped steps.
+        skip_reason: why the last one was.
         rollbacks: times the training went back to a checkpoint.
         curve_bytes: length of the learning curve's file.
         resumed_from: steps at which a new process took over.
@@ -40,17 +46,19 @@ class Counters:
     step: int = 0
     position: int = 0
     num_tokens: int = 0
-    train_seconds: float = 0.0
-    interval_seconds: float = 0.0
-    elapsed_seconds: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    logged_seconds: float = 0.0
     interval_nll: float = 0.0
     interval_targets: int = 0
     train_loss: float | None = None
     gradient_norm: float = 0.0
+    recent_losses: list[float] = field(default_factory=list)
+    validations: list[tuple[int, float]] = field(default_factory=list)
     best_loss: float | None = None
     best_step: int | None = None
     consecutive_skips: int = 0
     skipped_steps: list[int] = field(default_factory=list)
+    skip_reason: str = ""
     rollbacks: int = 0
     curve_bytes: int = 0
     resumed_from: list[int] = field(default_factory=list)
@@ -62,24 +70,31 @@ class Session:
 
     Attributes:
         model: the model.
-        optimizer: AdamW over its parameters.
+        optimizers: what updates its weights.
+        world: the processes that share the training.
         choices: every `auto` that was resolved, with its measurements.
+        peak_flops: the most operations a second that this process's device reaches.
         environment: what decides the bits (see `environment.describe`).
         key: names the job; a checkpoint of another one is refused.
         counters: the numbers.
         carried: state of each micro-batch's rows before the next step; None where a text begins.
-        best_weights: weights of the best validation, on the CPU; None where not kept.
+        average: moving average of the weights, where there is one.
+        best_weights: weights of the best validation; None where not kept.
+        clock: where the time goes.
     """
 
     model: LanguageModel
-    optimizer: torch.optim.AdamW
+    optimizers: list[torch.optim.Optimizer]
+    world: World
     choices: dict[str, Any]
+    peak_flops: float
     environment: dict[str, Any]
     key: str
     counters: Counters
     carried: list[State | None]
+    average: Average | None = None
     best_weights: dict[str, Tensor] | None = None
-    _clock: float = field(default_factory=time.perf_counter)
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def device(self) -> torch.device:
@@ -89,82 +104,81 @@ class Session:
     @property
     def precision(self) -> str:
         """Arithmetic of forward passes: `float32` or `bfloat16`."""
-        return self.choices["precision"]["precision"]
+        return self.choices["precision"]["value"]
 
     def to_checkpoint(self) -> Checkpoint:
         """All of it, as tensors and JSON."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors["rng.cpu"] = torch.get_rng_state()
+        moments = optimizer_tensors(self.optimizers, self.model)
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in moments.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in (self.average or {}).items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in (self.best_weights or {}).items()}
+        tensors[f"rng.cpu.{self.world.rank}"] = torch.get_rng_state()
         if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
-        for row, state in enumerate(self.carried):
-            if state is not None:
-                tensors |= {f"carried.{row}.{index}": tensor for index, tensor in enumerate(state.tensors)}
-        if self.best_weights is not None:
-            tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
+            tensors[f"rng.cuda.{self.world.rank}"] = torch.cuda.get_rng_state(self.device)
+        rows = [state for state in self.carried if state is not None]
+        carried = State.concatenate(rows) if rows else None
+        if carried is not None:
+            tensors |= {f"carried.{i}": self.world.gather_rows(t) for i, t in enumerate(carried.tensors)}
+            if carried.documents is not None:
+                tensors["carried.documents"] = self.world.gather_rows(carried.documents)
+        self.counters.seconds = dict(self.clock.seconds)
         state = {
             "counters": asdict(self.counters),
             "choices": self.choices,
+            "peak_flops": self.peak_flops,
             "environment": self.environment,
             "key": self.key,
-            "carried_positions": [None if state is None else state.position for state in self.carried],
+            "carried_position": None if carried is None else carried.position,
         }
         return Checkpoint(tensors, state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become what the checkpoint holds; `environment` stays that of this process."""
         tensors, state = checkpoint.tensors, checkpoint.state
-        self.model.load_state_dict(_below("model.", tensors))
-        self._restore_optimizer(_below("optimizer.", tensors))
-        torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
-        self.carried = []
-        for row, position in enumerate(state["carried_positions"]):
-            parts = _below(f"carried.{row}.", tensors)
-            carried = tuple(parts[str(index)].to(self.device) for index in range(len(parts)))
-            self.carried.append(None if position is None else State(position, carried))
-        self.best_weights = _below("best.", tensors) or None
+        self.model.load_state_dict(below("model.", tensors))
+        restore_optimizers(self.optimizers, self.model, below("optimizer.", tensors))
+        self.average = self._placed(below("average.", tensors))
+        self.best_weights = below("best.", tensors) or None
+        rng = f"rng.cpu.{self.world.rank}"
+        if rng in tensors:  # another number of processes has other generators: those seeded at the start stay
+            torch.set_rng_state(tensors[rng])
+        if self.device.type == "cuda" and f"rng.cuda.{self.world.rank}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"rng.cuda.{self.world.rank}"], self.device)
+        self._restore_carried(below("carried.", tensors), state["carried_position"])
         self.counters = Counters(**state["counters"])
-        self.choices = state["choices"]
+        self.counters.validations = [(int(step), float(loss)) for step, loss in self.counters.validations]
+        self.choices, self.peak_flops = state["choices"], state["peak_flops"]
+        self.clock = Clock(self.counters.seconds)
 
-    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            index, moment = name.split(".")
-            moments.setdefault(int(index), {})[moment] = tensor
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+    def _restore_carried(self, tensors: Mapping[str, Tensor], position: int | None) -> None:
+        parts = len(self.carried)
+        self.carried = [None] * parts
+        if position is None:
+            return
+        mine = {name: self.world.rows(tensor).to(self.device) for name, tensor in tensors.items()}
+        documents = mine.pop("documents").tensor_split(parts) if "documents" in mine else [None] * parts
+        columns = [mine[str(index)].tensor_split(parts) for index in range(len(mine))]
+        self.carried = [State(position, tuple(column), kept) for *column, kept in zip(*columns, documents, strict=True)]
+
+    def _placed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()} or None
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the model's weights on the CPU."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+        """A copy, on the CPU, of the weights that are validated and published: the average where there is one."""
+        with averaged(self.model, self.average):
+            return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
 
     def note_validation(self, loss: float, training: Training) -> None:
-        """Remember the best validation, and its weights where they are to be kept."""
-        if self.counters.best_loss is None or loss < self.counters.best_loss:
-            self.counters.best_loss, self.counters.best_step = loss, self.counters.step
+        """Remember a validation, and the weights of the best one where they are to be kept."""
+        counters = self.counters
+        counters.validations.append((counters.step, loss))
+        if counters.best_loss is None or loss < counters.best_loss:
+            counters.best_loss, counters.best_step = loss, counters.step
             if training.keep == "best":
                 self.best_weights = self.weights()
 
-    def note_time(self) -> None:
-        """Add the time since the last call to the elapsed time."""
-        now = time.perf_counter()
-        self.counters.elapsed_seconds += now - self._clock
-        self._clock = now
 
-
-def make_optimizer(model: LanguageModel, training: Training) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), fused; weight decay on matrices, not on biases and norms."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, fused=True)
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -10,7 +10,9 @@ import torch
 
 from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, LstmModel, RnnModel, TransformerModel
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training.loop import Job, begin, take_step
+from lm_pipeline.training.beginning import begin
+from lm_pipeline.training.job import Job
+from lm_pipeline.training.loop import take_step
 from lm_pipeline.training.plan import TokenStream
 
 TOLERANCE = 1e-4

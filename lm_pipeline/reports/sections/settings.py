@@ -43,9 +43,22 @@ def cost(data: ReportData) -> list[Block]:
     return blocks
 
 
+def _by_part(seconds: dict[str, float]) -> str:
+    """Most first, as seconds and as a share.
+
+    >>> _by_part({"data": 1.0, "forward": 3.0})
+    'forward 3.0 s (75 %), data 1.0 s (25 %)'
+    """
+    total = sum(seconds.values()) or 1.0
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{part} {value:.1f} s ({100 * value / total:.0f} %)" for part, value in ordered)
+
+
 _LOOP = (
     ("num_steps", "Steps", integer),
     ("flops_per_token", "Floating-point operations per token", compact),
+    ("mfu", "Operations a second, as a fraction of the device's peak", decimal),
+    ("seconds", "Time by part", _by_part),
     ("final_train_loss", "Final training loss", decimal),
     ("best_validation_loss", "Best validation loss", decimal),
     ("resumed_from", "Resumed from steps", plain),

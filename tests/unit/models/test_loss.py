@@ -3,7 +3,13 @@ import torch
 from torch.nn import functional as F
 
 from lm_pipeline.models import loss
-from lm_pipeline.models.loss import IGNORE, linear_cross_entropy, token_losses
+from lm_pipeline.models.loss import (
+    IGNORE,
+    Penalties,
+    linear_cross_entropy,
+    penalized_cross_entropy,
+    token_losses,
+)
 
 
 def problem(num_tokens=37, width=8, vocab_size=23, scale=1.0):
@@ -66,3 +72,19 @@ def test_token_losses_sum_to_the_loss():
     each = token_losses(F.linear(hidden, weight, bias), targets)
     assert (each[targets == IGNORE] == 0).all()
     torch.testing.assert_close(each.sum(), linear_cross_entropy(hidden, weight, bias, targets))
+
+
+@pytest.mark.parametrize(("smoothing", "z_loss"), [(0.1, 0.0), (0.0, 1e-2), (0.2, 1e-3)])
+def test_penalties_are_those_of_torch_and_the_likelihood_is_reported_without_them(smoothing, z_loss):
+    inputs = problem()
+    objective, nll = penalized_cross_entropy(*inputs, Penalties(smoothing, z_loss))
+    hidden, weight, bias, targets = inputs
+    logits = F.linear(hidden, weight, bias)
+    theirs = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
+    theirs = theirs + z_loss * logits.logsumexp(dim=1)[targets != IGNORE].square().sum()
+    torch.testing.assert_close(objective, theirs)
+    torch.testing.assert_close(nll, linear_cross_entropy(*inputs))
+    assert not nll.requires_grad
+    expected = torch.autograd.grad(theirs * 0.3, (hidden, weight, bias))
+    for ours, reference in zip(torch.autograd.grad(objective * 0.3, (hidden, weight, bias)), expected, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-6)

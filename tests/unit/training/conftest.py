@@ -9,7 +9,7 @@ import torch
 
 from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, LstmModel, RnnModel, TransformerModel
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training.loop import Job
+from lm_pipeline.training.job import Job
 from lm_pipeline.training.plan import TokenStream
 from lm_pipeline.training.progress import Reporter
 
@@ -54,8 +54,9 @@ def make_stream() -> Callable[..., TokenStream]:
 
 
 @pytest.fixture(scope="session")
-def make_job() -> Callable[..., Job]:
+def make_job(tmp_path_factory) -> Callable[..., Job]:
     """Builds a job of a family in a folder; keyword arguments are settings of the training."""
+    measurements = tmp_path_factory.mktemp("measurements")
 
     def make(family: str, work_dir: Path, **settings) -> Job:
         defaults = {
@@ -80,6 +81,7 @@ def make_job() -> Callable[..., Job]:
             work_dir=work_dir,
             key="job",
             name_documents=lambda rows: [f"document-{row}" for row in rows],
+            measurements=measurements,
         )
 
     return make

@@ -9,16 +9,18 @@ import torch
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training import checkpoint
+from lm_pipeline.training.beginning import begin
+from lm_pipeline.training.clock import PARTS
 from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.guard import DivergedError
-from lm_pipeline.training.loop import CHECKPOINTS, CURVE, backward, begin, train
+from lm_pipeline.training.loop import backward, train
 
-VOLATILE = ("elapsed_seconds", "tokens_per_second")
+VOLATILE = ("elapsed_seconds", "seconds", "tokens_per_second", "mfu")
 
 
 def final_tensors(job):
     """Every tensor and number of the last checkpoint that must not depend on interruptions."""
-    found = checkpoint.load_latest(job.work_dir / CHECKPOINTS, pytest.fail)
+    found = checkpoint.load_latest(job.checkpoints, pytest.fail)
     assert found is not None
     counters = {k: v for k, v in found.state["counters"].items() if "seconds" not in k}
     del counters["resumed_from"], counters["curve_bytes"]
@@ -26,7 +28,7 @@ def final_tensors(job):
 
 
 def curve(job):
-    return [{k: v for k, v in p.items() if k not in VOLATILE} for p in read_curve(job.work_dir / CURVE)]
+    return [{k: v for k, v in p.items() if k not in VOLATILE} for p in read_curve(job.curve)]
 
 
 def assert_same_training(ours, theirs):
@@ -76,7 +78,7 @@ def test_resume_is_bitwise_identical_after_a_crash_beyond_the_checkpoint(make_jo
     listener.at_point = crash
     with pytest.raises(RuntimeError, match="plug"):
         train(crashed, listener)
-    assert [p["step"] for p in read_curve(crashed.work_dir / CURVE)][-1] == 8
+    assert [p["step"] for p in read_curve(crashed.curve)][-1] == 8
     listener.at_point = None
     session, _ = train(crashed, listener)
     assert session.counters.resumed_from == [5]
@@ -90,7 +92,7 @@ def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(make_job, listener
     train(whole, listener)
     stop_at(listener, 8)
     train(damaged, listener)
-    path = damaged.work_dir / CHECKPOINTS / "step-00000008" / checkpoint.TENSORS
+    path = damaged.checkpoints / "step-00000008" / checkpoint.TENSORS
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -127,7 +129,7 @@ def test_every_family_learns(family, make_job, listener, tmp_path):
     if family == "encoder":
         job = dataclasses.replace(job, spec=job.spec.model_copy(update={"dropout": 0.0}))
     session, _ = train(job, listener)
-    losses = [p["validation_loss"] for p in read_curve(job.work_dir / CURVE) if "validation_loss" in p]
+    losses = [p["validation_loss"] for p in read_curve(job.curve) if "validation_loss" in p]
     assert losses[-1] < losses[0] - 0.3
     assert session.counters.best_loss is not None
     assert session.counters.best_loss < 3.3  # ln 40 = 3.69
@@ -159,7 +161,7 @@ def test_recurrent_models_carry_their_state_and_others_do_not(family, make_job, 
 def test_the_best_weights_are_those_of_the_best_validation(make_job, listener, tmp_path):
     job = make_job("cnn", tmp_path, num_steps=16, learning_rate=0.5, schedule="constant", validation_interval=2)
     session, _ = train(job, listener)
-    points = [p for p in read_curve(job.work_dir / CURVE) if "validation_loss" in p]
+    points = [p for p in read_curve(job.curve) if "validation_loss" in p]
     best = min(points, key=lambda p: p["validation_loss"])
     assert (session.counters.best_step, session.counters.best_loss) == (best["step"], best["validation_loss"])
     assert session.best_weights is not None
@@ -173,12 +175,91 @@ def test_the_last_weights_are_not_kept_twice(make_job, listener, tmp_path):
     assert session.best_weights is None
 
 
-def test_weight_decay_touches_matrices_only(make_job, listener, tmp_path):
-    session = begin(make_job("transformer", tmp_path, weight_decay=0.3), listener)
-    for group in session.optimizer.param_groups:
-        expected = 0.3 if group["params"][0].dim() > 1 else 0.0
-        assert group["weight_decay"] == expected
-        assert {p.dim() > 1 for p in group["params"]} == {expected > 0}
+RICH = {
+    "optimizer": "muon",
+    "schedule": "plateau",
+    "plateau_patience": 1,
+    "average_decay": 0.9,
+    "label_smoothing": 0.1,
+    "z_loss": 1e-4,
+    "validation_interval": 2,
+    "snapshot_interval": 3,
+}
+"""Settings that put something into a checkpoint or depend on it."""
+
+
+def test_resume_is_bitwise_identical_with_everything_switched_on(make_job, listener, tmp_path):
+    whole = make_job("transformer", tmp_path / "whole", **RICH)
+    cut = make_job("transformer", tmp_path / "cut", **RICH)
+    train(whole, listener)
+    for step in (2, 4, 8):
+        stop_at(listener, step)
+        train(cut, listener)
+    listener.at_point = None
+    train(cut, listener)
+    assert_same_training(whole, cut)
+    names = [path.name for path in sorted(whole.snapshots.iterdir())]
+    assert names == [f"step-{step:08d}.safetensors" for step in (3, 6, 9, 12)]
+    for name in names:
+        assert (whole.snapshots / name).read_bytes() == (cut.snapshots / name).read_bytes()
+
+
+def test_validation_that_stops_improving_ends_the_training_and_it_stays_ended(make_job, listener, tmp_path):
+    job = make_job("rnn", tmp_path, num_steps=200, validation_interval=2, learning_rate=1e-9, early_stopping_patience=3)
+    session, interrupted = train(job, listener)
+    assert not interrupted
+    assert session.counters.step == 8
+    again, interrupted = train(job, listener)
+    assert (again.counters.step, interrupted) == (8, False)
+
+
+def test_the_average_is_what_is_validated_and_published(make_job, listener, tmp_path):
+    job = make_job("gru", tmp_path, average_decay=0.9, keep="last")
+    session, _ = train(job, listener)
+    assert session.average is not None
+    published, trained = session.weights(), session.model.state_dict()
+    assert any((published[name] != trained[name]).any() for name in published)
+    assert all(torch.equal(session.average[name], published[name]) for name in session.average)
+
+
+def test_penalties_change_the_gradient_and_not_the_reported_loss(make_job, listener, tmp_path):
+    results = []
+    for settings in ({}, {"label_smoothing": 0.2, "z_loss": 0.01}):
+        job = make_job("cnn", tmp_path / str(len(results)), **settings)
+        session = begin(job, listener)
+        session.model.eval()
+        nll, _, _ = backward(session, job.plan(job.train, 0).batch(0), job.training)
+        results.append((nll, session.model.embedding.weight.grad))
+    assert results[0][0] == results[1][0]
+    assert not torch.equal(results[0][1], results[1][1])
+
+
+def test_a_leaping_loss_is_skipped_and_named(make_job, listener, tmp_path, monkeypatch):
+    from lm_pipeline.training import loop
+
+    real = loop.backward
+
+    def leaping(session, batch, training):
+        nll, count, carried = real(session, batch, training)
+        return nll * (4.0 if session.counters.position == 90 else 1.0), count, carried
+
+    monkeypatch.setattr(loop, "backward", leaping)
+    session, _ = train(make_job("lstm", tmp_path, num_steps=100), listener)
+    assert session.counters.skipped_steps == [91]
+    assert any("step 91 skipped: the loss is" in line and "64 steps before" in line for line in listener.lines)
+
+
+def test_the_time_of_a_training_is_told_by_part_and_survives_a_resume(make_job, listener, tmp_path):
+    job = make_job("rnn", tmp_path)
+    stop_at(listener, 8)
+    first, _ = train(job, listener)
+    listener.at_point = None
+    session, _ = train(job, listener)
+    assert set(session.clock.seconds) == set(PARTS)
+    assert all(session.clock.seconds[part] >= seconds for part, seconds in first.clock.seconds.items())
+    points = [p for p in read_curve(job.curve) if "train_loss" in p]
+    assert points[-1]["elapsed_seconds"] == pytest.approx(sum(points[-1]["seconds"].values()))
+    assert all(0 < point["mfu"] < 2 and point["weight_norm"] > 0 for point in points)
 
 
 def test_without_validation_documents_the_last_weights_are_the_result(make_job, listener, tmp_path):
@@ -186,7 +267,7 @@ def test_without_validation_documents_the_last_weights_are_the_result(make_job, 
     object.__setattr__(job, "validation", None)
     session, _ = train(job, listener)
     assert session.counters.best_loss is None
-    assert all("validation_loss" not in p for p in read_curve(job.work_dir / CURVE))
+    assert all("validation_loss" not in p for p in read_curve(job.curve))
 
 
 def poison(monkeypatch, positions):
@@ -209,7 +290,7 @@ def test_a_step_that_is_not_finite_never_reaches_the_weights(make_job, listener,
     assert session.counters.skipped_steps == [5, 8]
     assert session.counters.rollbacks == 0
     assert all(tensor.isfinite().all() for tensor in session.weights().values())
-    assert next(line for line in listener.lines if "skipped" in line).startswith("warning: step 5")
+    assert next(line for line in listener.lines if "skipped" in line) == "warning: step 5 skipped: the loss is nan"
 
 
 def test_after_three_skips_it_goes_back_and_reads_on_behind_the_bad_data(make_job, listener, tmp_path, monkeypatch):
@@ -236,7 +317,7 @@ def test_a_rolled_back_training_resumes_bitwise(make_job, listener, tmp_path, mo
 
 def test_a_training_that_stays_broken_stops_and_names_steps_and_documents(make_job, listener, tmp_path, monkeypatch):
     poison(monkeypatch, set(range(6, 10_000)))
-    with pytest.raises(DivergedError, match=r"not finite at steps .*learning rate.*document-\d+") as caught:
+    with pytest.raises(DivergedError, match=r"step 8: the loss is nan .*learning rate.*document-\d+") as caught:
         train(make_job("rnn", tmp_path), listener)
     assert "going back 2 times" in str(caught.value)
     assert caught.value.exit_code == 10
@@ -253,7 +334,7 @@ def test_a_resume_in_another_environment_says_so(make_job, listener, tmp_path):
     stop_at(listener, 4)
     train(job, listener)
     listener.at_point = None
-    folder = tmp_path / CHECKPOINTS
+    folder = tmp_path / "checkpoints"
     found = checkpoint.load_latest(folder, pytest.fail)
     assert found is not None
     found.state["environment"]["threads"] = 7
@@ -265,8 +346,8 @@ def test_a_resume_in_another_environment_says_so(make_job, listener, tmp_path):
 def test_every_resolved_choice_is_in_the_first_checkpoint_and_kept(make_job, listener, tmp_path):
     job = make_job("rnn", tmp_path, precision="auto")
     begin(job, listener)
-    state = json.loads((tmp_path / CHECKPOINTS / "step-00000000" / checkpoint.STATE).read_text())
-    assert state["choices"]["precision"]["precision"] in ("float32", "bfloat16")
+    state = json.loads((tmp_path / "checkpoints" / "step-00000000" / checkpoint.STATE).read_text())
+    assert state["choices"]["precision"]["value"] in ("float32", "bfloat16")
     assert state["environment"]["threads"] == 1
     session, _ = train(job, listener)
     assert session.choices == state["choices"]

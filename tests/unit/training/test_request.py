@@ -17,7 +17,7 @@ from lm_pipeline.tokenization.tokenizer import Tokenizer, train_tokenizer
 from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.request import train_from_request
 
-VOLATILE = ("elapsed_seconds", "tokens_per_second")
+VOLATILE = ("elapsed_seconds", "seconds", "tokens_per_second", "mfu")
 FILES = {"model.safetensors", "config.json", "curve.jsonl", "training.json"}
 VOCAB_SIZE = 300
 

@@ -1,0 +1,75 @@
+"""How a training begins: from the last checkpoint, or fresh."""
+
+from typing import Any
+
+import torch
+
+from lm_pipeline.errors import InputError
+from lm_pipeline.models.language_model import LanguageModel, build_model
+from lm_pipeline.training import checkpoint, choices, environment
+from lm_pipeline.training.averaging import begin_average
+from lm_pipeline.training.counters import key_of
+from lm_pipeline.training.job import Job
+from lm_pipeline.training.measurements import peak_flops
+from lm_pipeline.training.optimizers import make_optimizers
+from lm_pipeline.training.precision import allow_tf32
+from lm_pipeline.training.progress import Reporter
+from lm_pipeline.training.session import Counters, Session
+from lm_pipeline.training.world import World
+
+
+def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # noqa: B008 - frozen
+    """The session of the last checkpoint; a fresh one, saved as step 0, where there is none.
+
+    Raises:
+        InputError: the folder holds the training of another job, or the device is missing.
+    """
+    training, device = job.training, environment.choose_device(job.training)
+    environment.make_deterministic(training)
+    allow_tf32()
+    torch.manual_seed(training.seed)
+    model = build_model(job.spec, job.vocab_size, training.context_length).to(device).train()
+    model.begin_as_unigram(torch.from_numpy(job.train.target_counts(job.vocab_size)).to(device))
+    if world.rank:  # dropout must differ among processes, weights must not
+        torch.manual_seed(key_of(training.seed, world.rank))
+    here = environment.describe(device) | {"processes": world.size}
+    found = checkpoint.load_latest(job.checkpoints, reporter.warn)
+    if found is not None and found.state["key"] != job.key:
+        raise InputError(
+            f"{job.work_dir} holds the training of another job (key {found.state['key']}, not {job.key}). Give each"
+            " job a folder of its own, or delete this one."
+        )
+    chosen, peak = (found.state["choices"], found.state["peak_flops"]) if found else _measure(job, model, here)
+    choices.apply(model, chosen)
+    session = Session(
+        model=model,
+        optimizers=make_optimizers(model, training),
+        world=world,
+        choices=chosen,
+        peak_flops=peak,
+        environment=here,
+        key=job.key,
+        counters=Counters(),
+        carried=[None] * training.accumulation,
+        average=None if training.average_decay is None else begin_average(model),
+    )
+    if found is None:
+        job.work_dir.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(job.checkpoints, 0, session.to_checkpoint())
+        return session
+    session.restore(found)
+    session.counters.resumed_from.append(session.counters.step)
+    reporter.info(f"resumed from the checkpoint of step {session.counters.step}")
+    changed = environment.differences(found.state["environment"], here)
+    if changed:
+        reporter.warn(f"resumed in another environment, so not bitwise equal to no interruption: {'; '.join(changed)}")
+    return session
+
+
+def _measure(job: Job, model: LanguageModel, here: dict[str, Any]) -> tuple[choices.Choices, float]:
+    """What `auto` becomes, and the peak of the device in the precision that was chosen."""
+    training, folder = job.training, job.measurements or job.work_dir / "measurements"
+    batch = job.plan(job.train, training.seed).batch(0)
+    part = batch.split(training.accumulation * training.num_processes)[0]
+    chosen = choices.resolve(model, part, training, here, folder)
+    return chosen, peak_flops(chosen["precision"]["value"], model.embedding.weight.device, here, folder)

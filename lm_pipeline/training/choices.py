@@ -1,0 +1,171 @@
+"""What `auto` becomes: measured on the real model and batch, once per machine and shape, then kept for good.
+
+bfloat16 is several times faster where the hardware has it (AMX, AVX512-BF16, tensor cores) and a hundred times slower
+where it is emulated, so a small matrix product is timed before a whole step is risked. Which attention is faster
+depends on precision and shape. torch.compile costs a minute or more before it can gain anything, so it is only
+measured where the training is long enough. A checkpoint holds what was chosen: a resumed training never measures.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from lm_pipeline.models.language_model import LanguageModel
+from lm_pipeline.specs.training import Training
+from lm_pipeline.training.measurements import best_of, matmul_seconds, remembered
+from lm_pipeline.training.plan import Batch
+from lm_pipeline.training.precision import autocast
+
+Timings = dict[str, Any]
+Choices = dict[str, dict[str, Any]]
+
+MIN_GAIN = 1.15
+"""bfloat16 must be this many times faster to be chosen: less is within the noise of the measurement."""
+MIN_COMPILE_GAIN = 1.05
+"""The same of compiled code, whose results are as exact."""
+COMPILE_FROM_SECONDS = 900.0
+"""Length of a training, by the measured step, from which compiling it is tried."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+IS_SET = "set in the experiment"
+
+
+def resolve(
+    model: LanguageModel, batch: Batch, training: Training, environment: Mapping[str, Any], folder: Path
+) -> Choices:
+    """The value of each setting that may be `auto`, with the reason and the timings.
+
+    Weights, gradients and random generators are left as they were; the model is left as chosen (see `apply`).
+
+    Args:
+        model: the model, on its device.
+        batch: what one pass of a process reads.
+        training: the settings.
+        environment: describes the machine.
+        folder: where measurements are kept.
+    """
+    subject = {
+        **environment,
+        "model": model.spec.model_dump(mode="json"),
+        "vocab_size": model.vocab_size,
+        "shape": list(batch.inputs_BT.shape),
+        **{name: getattr(training, name) for name in ("precision", "attention")},
+    }
+    timings: Timings = {"matmul_seconds": {}, "step_seconds": {}}
+    if "auto" in (training.precision, training.attention) or training.compile == "auto":
+        timings = remembered(folder, "steps", subject, lambda: _measure(model, batch, training))
+    choices = decide(timings, training)
+    apply(model, choices)
+    if training.compile == "auto" and _is_long(timings, choices, training):
+        chosen = {name: choices[name]["value"] for name in ("precision", "attention")}
+        compiled = remembered(
+            folder, "compiled", {**subject, **chosen}, lambda: _measure_compiled(model, batch, choices)
+        )
+        choices = decide({**timings, **compiled}, training)
+    apply(model, choices)
+    return choices
+
+
+def decide(timings: Timings, training: Training) -> Choices:
+    """The choices that these timings lead to: a pure function.
+
+    Args:
+        timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`; where compiled code was
+            tried, `compiled_seconds` (None if it failed), `compile_seconds` and `compile_error`.
+        training: the settings; what is not `auto` there stays.
+    """
+    steps = timings["step_seconds"]
+    precision, why = training.precision, IS_SET
+    if precision == "auto":
+        best = {name: min((s for key, s in steps.items() if key.startswith(name)), default=None) for name in DTYPES}
+        precision, why = "float32", "bfloat16 matrix products are not faster here"
+        if best["bfloat16"] is not None and best["float32"] is not None:
+            precision = "bfloat16" if best["bfloat16"] < best["float32"] / MIN_GAIN else "float32"
+            why = f"a bfloat16 step takes {best['bfloat16'] / best['float32']:.2f} of a float32 step"
+    attention, because = training.attention, IS_SET
+    if attention == "auto":
+        of_both = {
+            name: steps[f"{precision}/{name}"] for name in ("fused", "explicit") if f"{precision}/{name}" in steps
+        }
+        attention = min(of_both, key=of_both.__getitem__) if of_both else "fused"
+        because = "the faster of both" if len(of_both) > 1 else "there is no attention to choose"
+    choices: Choices = {
+        "precision": {"value": precision, "reason": why, "matmul_seconds": timings["matmul_seconds"]},
+        "attention": {"value": attention, "reason": because, "step_seconds": steps},
+    }
+    return choices | {"compile": _decide_compile(timings, choices, training)}
+
+
+def _decide_compile(timings: Timings, choices: Choices, training: Training) -> dict[str, Any]:
+    if training.compile != "auto":
+        return {"value": training.compile, "reason": IS_SET}
+    if "compiled_seconds" not in timings:
+        return {"value": False, "reason": f"the training is expected to take less than {COMPILE_FROM_SECONDS:.0f} s"}
+    record = {name: timings[name] for name in ("compiled_seconds", "compile_seconds")}
+    if timings["compiled_seconds"] is None:
+        return {"value": False, "reason": f"it failed: {timings['compile_error']}", **record}
+    gain = _step_seconds(timings, choices) / timings["compiled_seconds"]
+    return {"value": gain >= MIN_COMPILE_GAIN, "reason": f"a compiled step is {gain:.2f} times as fast", **record}
+
+
+def apply(model: LanguageModel, choices: Choices) -> None:
+    """Make the model compute as chosen; its precision is the context of `autocast`."""
+    model.set_attention_kernel(choices["attention"]["value"])
+    model.backbone._compiled_call_impl = None  # noqa: SLF001 - torch has no other way to take compile() back
+    if choices["compile"]["value"]:
+        model.backbone.compile(dynamic=False)
+
+
+def _is_long(timings: Timings, choices: Choices, training: Training) -> bool:
+    seconds = _step_seconds(timings, choices)
+    return seconds is not None and seconds * training.accumulation * training.num_steps >= COMPILE_FROM_SECONDS
+
+
+def _step_seconds(timings: Timings, choices: Choices) -> Any:
+    return timings["step_seconds"].get(f"{choices['precision']['value']}/{choices['attention']['value']}")
+
+
+def _measure(model: LanguageModel, batch: Batch, training: Training) -> Timings:
+    device = model.embedding.weight.device
+    matmul = {name: matmul_seconds(dtype, device, 256) for name, dtype in DTYPES.items()}
+    precisions = list(DTYPES) if training.precision == "auto" else [training.precision]
+    if training.precision == "auto" and matmul["bfloat16"] > matmul["float32"] / MIN_GAIN:
+        precisions = ["float32"]
+    attentions = [training.attention] if training.attention != "auto" else ["fused", "explicit"]
+    if model.spec.family not in ("transformer", "encoder") and training.attention == "auto":
+        attentions = ["fused"]  # nothing attends
+    steps = {}
+    for precision in precisions:
+        for attention in attentions:
+            values = {"precision": precision, "attention": attention, "compile": False}
+            apply(model, {name: {"value": value} for name, value in values.items()})
+            steps[f"{precision}/{attention}"] = best_of(_step(model, batch, precision), device)
+    return {"matmul_seconds": matmul, "step_seconds": steps}
+
+
+def _measure_compiled(model: LanguageModel, batch: Batch, choices: Choices) -> Timings:
+    device, step = model.embedding.weight.device, _step(model, batch, choices["precision"]["value"])
+    begin = time.perf_counter()
+    try:
+        apply(model, {**choices, "compile": {"value": True}})
+        step()
+        compiled = time.perf_counter() - begin
+        return {"compiled_seconds": best_of(step, device), "compile_seconds": compiled, "compile_error": None}
+    except Exception as error:  # noqa: BLE001 - no compiler, or code that it cannot take: recorded, and done without
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return {"compiled_seconds": None, "compile_seconds": time.perf_counter() - begin, "compile_error": text}
+
+
+def _step(model: LanguageModel, batch: Batch, precision: str) -> Callable[[], object]:
+    device = model.embedding.weight.device
+    batch = batch.to(device)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def step() -> None:
+        with torch.random.fork_rng(), autocast(precision, device):
+            nll_sum, _, _ = model.loss_sums(batch.inputs_BT, batch.targets_BT, None, batch.documents_BT)
+        torch.autograd.grad(cast("torch.Tensor", nll_sum), parameters)
+
+    return step

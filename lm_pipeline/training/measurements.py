@@ -1,0 +1,66 @@
+"""Measurements of the machine, kept in files: each is made once per machine, versions and shape."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lm_pipeline.artifacts import digest_of
+
+PEAK_SIZES = {"cpu": 1536, "cuda": 8192}
+"""Rows and columns of the matrices whose product is timed for the peak."""
+
+
+def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
+    """The JSON value that was measured for this subject before, or is measured now and kept.
+
+    Args:
+        folder: where measurements are kept; created if absent.
+        name: what is measured; the beginning of the file's name.
+        subject: all that the result depends on, as JSON.
+        measure: does it.
+    """
+    path = folder / f"{name}-{digest_of(subject)[:16]}.json"
+    if path.is_file():
+        try:
+            return json.loads(path.read_text("utf-8"))["measured"]
+        except (ValueError, KeyError, TypeError):
+            path.unlink(missing_ok=True)  # a torn file of a machine that lost power: measured again
+    measured = measure()
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({"subject": subject, "measured": measured}, indent=1) + "\n", "utf-8")
+    temporary.replace(path)
+    return measured
+
+
+def best_of(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
+    """Shortest of some runs, after one to warm up, in seconds."""
+    seconds = []
+    for _ in range(repeats + 1):
+        begin = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds[1:])
+
+
+def matmul_seconds(dtype: torch.dtype, device: torch.device, size: int, repeats: int = 3) -> float:
+    """Time of the product of two square matrices."""
+    matrix = torch.ones(size, size, dtype=dtype, device=device)
+    return best_of(lambda: matrix @ matrix, device, repeats)
+
+
+def peak_flops(precision: str, device: torch.device, environment: Mapping[str, Any], folder: Path) -> float:
+    """The most floating-point operations a second that a matrix product reaches here, measured once."""
+    size = PEAK_SIZES[device.type]
+
+    def measure() -> float:
+        return 2 * size**3 / matmul_seconds(getattr(torch, precision), device, size, repeats=5)
+
+    return float(remembered(folder, "peak", {**environment, "precision": precision, "size": size}, measure))

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+import torch
+
+from lm_pipeline.models.language_model import build_model
+from lm_pipeline.specs.model import LstmModel, TransformerModel
+from lm_pipeline.specs.training import Training
+from lm_pipeline.training import choices, measurements
+from lm_pipeline.training.choices import COMPILE_FROM_SECONDS, MIN_GAIN, decide, resolve
+from lm_pipeline.training.measurements import peak_flops, remembered
+from lm_pipeline.training.plan import Batch
+
+MACHINE = {"device": "cpu", "threads": 1}
+SPECS = {"lstm": LstmModel(width=16, dropout=0.5), "transformer": TransformerModel(width=16, num_heads=2, dropout=0.5)}
+MATMUL = {"float32": 2.0, "bfloat16": 1.0}
+
+
+def batch() -> Batch:
+    tokens = torch.randint(40, (4, 9))
+    return Batch(tokens[:, :-1], tokens[:, 1:], begins=True)
+
+
+@pytest.mark.parametrize("family", SPECS)
+def test_measuring_chooses_the_faster_says_why_and_touches_nothing(family, tmp_path):
+    torch.manual_seed(0)
+    model, read = build_model(SPECS[family], 40, 8), batch()
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    generator = torch.get_rng_state()
+    chosen = resolve(model, read, Training(), MACHINE, tmp_path)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert set(chosen) == {"precision", "attention", "compile"}
+    assert all(choice["reason"] for choice in chosen.values())
+    matmul, steps = chosen["precision"]["matmul_seconds"], chosen["attention"]["step_seconds"]
+    assert all(seconds > 0 for seconds in (*matmul.values(), *steps.values()))
+    assert {key.split("/")[1] for key in steps} == ({"fused", "explicit"} if family == "transformer" else {"fused"})
+    if matmul["bfloat16"] > matmul["float32"] / MIN_GAIN:
+        assert all(key.startswith("float32") for key in steps)  # a slow step was never risked
+
+
+def test_a_machine_and_shape_are_measured_once(tmp_path, monkeypatch):
+    model = build_model(SPECS["lstm"], 40, 8)
+    first = resolve(model, batch(), Training(), MACHINE, tmp_path)
+    monkeypatch.setattr(choices, "_measure", lambda *_: pytest.fail("measured again"))
+    assert resolve(model, batch(), Training(), MACHINE, tmp_path) == first
+    with pytest.raises(pytest.fail.Exception):
+        resolve(model, batch(), Training(), MACHINE | {"threads": 2}, tmp_path)
+
+
+def test_what_is_set_is_not_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(choices, "_measure", lambda *_: pytest.fail("measured"))
+    training = Training(precision="float32", attention="explicit", compile=False)
+    chosen = resolve(build_model(SPECS["transformer"], 40, 8), batch(), training, MACHINE, tmp_path)
+    assert [chosen[name]["value"] for name in ("precision", "attention", "compile")] == ["float32", "explicit", False]
+
+
+@pytest.mark.parametrize(
+    ("steps", "precision", "attention"),
+    [
+        ({"float32/fused": 3.0, "float32/explicit": 4.0}, "float32", "fused"),
+        ({"float32/fused": 3.0, "float32/explicit": 4.0, "bfloat16/fused": 4.5, "bfloat16/explicit": 2.0},
+         "bfloat16", "explicit"),
+        ({"float32/fused": 3.0, "float32/explicit": 4.0, "bfloat16/fused": 2.9, "bfloat16/explicit": 2.8},
+         "float32", "fused"),
+    ],
+)  # fmt: skip
+def test_the_fastest_pair_is_chosen_and_reduced_precision_must_gain_clearly(steps, precision, attention):
+    chosen = decide({"matmul_seconds": MATMUL, "step_seconds": steps}, Training())
+    assert (chosen["precision"]["value"], chosen["attention"]["value"]) == (precision, attention)
+
+
+def test_compiling_must_gain_and_a_failure_is_recorded():
+    timings = {"matmul_seconds": MATMUL, "step_seconds": {"float32/fused": 1.0}}
+
+    def value(**compiled):
+        return decide({**timings, **compiled}, Training())["compile"]
+
+    assert not value()["value"]
+    assert str(int(COMPILE_FROM_SECONDS)) in value()["reason"]
+    assert value(compiled_seconds=0.8, compile_seconds=30.0)["value"]
+    assert not value(compiled_seconds=0.99, compile_seconds=30.0)["value"]
+    failed = value(compiled_seconds=None, compile_seconds=1.0, compile_error="no compiler")
+    assert (failed["value"], failed["reason"]) == (False, "it failed: no compiler")
+
+
+def test_the_peak_is_measured_once_and_a_torn_file_is_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setitem(measurements.PEAK_SIZES, "cpu", 128)
+    device = torch.device("cpu")
+    first = peak_flops("float32", device, MACHINE, tmp_path)
+    assert first > 1e8
+    assert peak_flops("float32", device, MACHINE, tmp_path) == first
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_text())["subject"]["threads"] == 1
+    path.write_text(path.read_text()[:20])
+    assert remembered(tmp_path, "peak", {**MACHINE, "precision": "float32", "size": 128}, lambda: 5.0) == 5.0
