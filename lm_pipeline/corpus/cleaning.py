@@ -6,9 +6,10 @@ import polars as pl
 import xxhash
 
 from lm_pipeline.corpus.chinese_script import chinese_script, converted
-from lm_pipeline.corpus.document_tables import DOCUMENTS, ROW_DIGEST, STATISTICS, row_digests
+from lm_pipeline.corpus.document_tables import DOCUMENTS, REMOVAL, ROW_DIGEST, STATISTICS, row_digests
 from lm_pipeline.corpus.filters import choose_profile, with_statistics
 from lm_pipeline.corpus.language import identify_language
+from lm_pipeline.corpus.line_rules import without_lines
 from lm_pipeline.corpus.mojibake import mended
 from lm_pipeline.corpus.normalisation import normalised
 from lm_pipeline.corpus.readers.records import ROLES, Record
@@ -47,6 +48,7 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
     clean = raw.with_columns(
         *(normalised(pl.col(name), spec.cleaning.width) for name in prose), corpus=pl.lit(corpus, dtype=pl.String)
     )
+    clean = _without_lines(clean, spec.cleaning)
     identified = _in_one_script(_identified(clean, spec), spec.cleaning).with_columns(
         num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
         profile=choose_profile(pl.col("language"), spec.cleaning),
@@ -54,6 +56,16 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
     measured = with_statistics(identified).cast({name: STATISTICS[name] for name in STATISTICS})  # pyright: ignore[reportArgumentType]
     rows = measured.select(*DOCUMENTS, *STATISTICS)
     return rows.with_columns(row_digests(rows).alias(ROW_DIGEST))
+
+
+def _without_lines(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
+    """Apply the line rules. Adds `removals` and `num_removed_characters`."""
+    text = documents["text"]
+    removals = pl.Series("removals", [[]] * len(text), dtype=pl.List(REMOVAL))
+    if cleaning.lines is not None:
+        text, removals = without_lines(text, cleaning.lines)
+    characters = removals.list.eval(pl.element().struct.field("characters")).list.sum()
+    return documents.with_columns(text.alias("text"), removals, characters.alias("num_removed_characters"))
 
 
 def _identified(clean: pl.DataFrame, spec: CorpusSpec) -> pl.DataFrame:

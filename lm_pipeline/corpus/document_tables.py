@@ -39,6 +39,9 @@ DOCUMENTS = pl.Schema(
 )
 """Every record that could be read, kept or not."""
 
+REMOVAL = pl.Struct({"rule": pl.String, "count": pl.Int64, "characters": pl.Int64})
+"""What a line rule took out of a document: how many lines (or citations), and their characters."""
+
 STATISTICS = pl.Schema(
     {
         "language": pl.String,
@@ -71,6 +74,8 @@ STATISTICS = pl.Schema(
         "short_lines": pl.Float32,
         "repeated_line_characters": pl.Float32,
         "newline_ratio": pl.Float32,
+        "num_removed_characters": pl.Int64,  # by line rules
+        "removals": pl.List(REMOVAL),
     }
 )
 """What was measured on each of them: what rules decide by."""

@@ -126,13 +126,15 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
 
     Returns:
         Counts: `records_in` = `documents` + `quarantined`; `characters_in` (of what could be read) = `characters` +
-        `characters_removed` (net, by normalisation); quarantined records by reason; `row_digests`; `files`.
+        `characters_removed` (net, by normalisation and line rules); quarantined records by reason; what line rules
+        took out by rule, lines under `removals` and their characters under `removed_characters`; `row_digests`;
+        `files`.
 
     Raises:
         InputError: a raw file is not the one that was listed.
     """
     total = Counter[str]()
-    reasons = Counter[str]()
+    reasons, removals, removed_characters = Counter[str](), Counter[str](), Counter[str]()
     quarantine_digest = 0
     with contextlib.ExitStack() as stack:
         tables = {
@@ -153,6 +155,10 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
             tables["quarantine"].write(bad)
             quarantine_digest += sum_digests(row_digests(bad))
             reasons.update(bad["reason"].to_list())
+            removed = documents["removals"].explode(empty_as_null=False).struct.unnest()
+            for rule, count, characters in removed.iter_rows():
+                removals[rule] += count
+                removed_characters[rule] += characters
             total["records_in"] += len(records) + len(quarantined)
             total["characters_in"] += sum(len(record.text) for _, record in records)
             total["characters"] += int(documents["num_characters"].sum())
@@ -166,6 +172,8 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
         "characters_in": total["characters_in"],
         "characters_removed": total["characters_in"] - total["characters"],
         "quarantine_reasons": dict(sorted(reasons.items())),
+        "removals": dict(sorted(removals.items())),
+        "removed_characters": dict(sorted(removed_characters.items())),
         "row_digests": {"quarantine": hex_digest(quarantine_digest)},
         "files": sorted({piece.file for piece in part}),
     }
@@ -218,6 +226,8 @@ _NO_DOCUMENTS: dict[str, Any] = {
     "bytes_kept": 0,
     "reasons": {},
     "quarantine_reasons": {},
+    "removals": {},
+    "removed_characters": {},
     "languages": {},
     "row_digests": dict.fromkeys(("documents", "rejected", "quarantine"), hex_digest(0)),
     "files": [],

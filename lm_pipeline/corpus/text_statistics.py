@@ -68,8 +68,8 @@ _DUPLICATE_LINE_CHARACTERS, _PARAGRAPHS, _DUPLICATE_PARAGRAPHS, _DUPLICATE_PARAG
 _SENTENCES, _CURLY_BRACKETS, _ENGLISH_STOP_WORDS, _CHINESE_STOP_WORDS, _NGRAMS = range(19, 24)
 _GENERATIONS = 2 + len(COUNTS) - _NGRAMS  # of the hash table, for one text
 
-_SPACE, _CJK, _LETTER_OR_DIGIT, _LETTER, _LOWER = 1, 2, 4, 8, 16
-_TERMINAL, _CLOSER, _BULLET, _ASCII_WORD, _STOP, _ENDS_SENTENCE = 32, 64, 128, 256, 512, 1024
+SPACE, CJK, _LETTER_OR_DIGIT, _LETTER, _LOWER = 1, 2, 4, 8, 16
+TERMINAL, _CLOSER, _BULLET, _ASCII_WORD, _STOP, _ENDS_SENTENCE = 32, 64, 128, 256, 512, 1024
 _NUM_CLASSES = 0x200000  # every value that four UTF-8 bytes can decode to
 
 _NEWLINE, _HASH_SIGN, _DOT, _CURLY, _ELLIPSIS = (ord(c) for c in "\n#.{…")
@@ -85,21 +85,22 @@ _LAST_GENERATION = 2**31 - 100
 
 
 @functools.cache
-def _classes() -> NDArray[np.uint16]:
+def character_classes() -> NDArray[np.uint16]:
+    """By code point: what a character is, a bit each (`SPACE`, `CJK`, `TERMINAL`, ...)."""
     table = np.zeros(_NUM_CLASSES, np.uint16)
     by_category = {"L": _LETTER_OR_DIGIT | _LETTER, "N": _LETTER_OR_DIGIT, "M": _LETTER_OR_DIGIT}
     for first, end in ((0, 0x40000), (0xE0000, 0xE1000)):  # no other plane has letters, digits or marks
         categories = [unicodedata.category(chr(code)) for code in range(first, end)]
         table[first:end] = [by_category.get(name[0], 0) | (_LOWER if name == "Ll" else 0) for name in categories]
     for first, last in IDEOGRAPHS:
-        table[first : last + 1] = _CJK | _LETTER_OR_DIGIT | _LETTER
+        table[first : last + 1] = CJK | _LETTER_OR_DIGIT | _LETTER
     for code in range(0x3001):
         if chr(code).isspace():
-            table[code] |= _SPACE
+            table[code] |= SPACE
         if code < 128 and (chr(code).isalnum() or chr(code) == "_"):
             table[code] |= _ASCII_WORD
     for characters, bit in (
-        (TERMINAL_PUNCTUATION, _TERMINAL),
+        (TERMINAL_PUNCTUATION, TERMINAL),
         (_CLOSERS, _CLOSER),
         (BULLETS, _BULLET),
         (CHINESE_STOP_WORDS, _STOP),
@@ -148,11 +149,11 @@ def _add_token(state, words, out):
 @numba.njit(cache=True, nogil=True)
 def _token_step(state, code, class_, words, out):
     """Tokens. The state is the current one: hash, length, classes."""
-    if not class_ & (_SPACE | _CJK):
+    if not class_ & (SPACE | CJK):
         return _mixed(state[0], code), state[1] + 1, state[2] | class_
     if state[1]:
         _add_token(state, words, out)
-    if class_ & _CJK:
+    if class_ & CJK:
         _add_token((_mixed(_SEED, code), 1, class_), words, out)
     return _SEED, 0, 0
 
@@ -203,7 +204,7 @@ def _sentence_step(state, code, class_, out):
     if code == _NEWLINE:
         out[_SENTENCES] += is_open
         return 0, 0, 0
-    if class_ & _SPACE:
+    if class_ & SPACE:
         return ending, 1, is_open
     goes_on = (class_ & (_CLOSER | _ENDS_SENTENCE)) != 0
     if ending:
@@ -221,7 +222,7 @@ def _sentence_step(state, code, class_, out):
 def _line_step(state, code, class_, out):
     """Lines. The state: hash and length of the current one, its last dots and class, whether it is blank so far."""
     hash_, length, dots, _, blank = state
-    if blank and not class_ & _SPACE:
+    if blank and not class_ & SPACE:
         blank = 0
         out[_BULLET_LINES] += class_ & _BULLET != 0
     dots = _END_OF_ELLIPSIS if code == _ELLIPSIS else max(dots, 0) + 1 if code == _DOT else 0
@@ -236,7 +237,7 @@ def _end_line(state, paragraph, lines, out):
     hashes[out[_LINES]], lengths[out[_LINES]] = hash_, length
     out[_LINES] += 1
     out[_LINE_CHARACTERS] += length
-    out[_PUNCTUATED] += last_class & _TERMINAL != 0
+    out[_PUNCTUATED] += last_class & TERMINAL != 0
     out[_ELLIPSIS_LINES] += dots >= 3 or dots == _END_OF_ELLIPSIS
     out[_SHORT] += length <= SHORT_LINE
     return _mixed(paragraph[0], hash_), paragraph[1] + length + (paragraph[1] > 0)
@@ -332,5 +333,5 @@ def count_texts(texts: Texts) -> dict[str, NDArray[np.int64]]:
     """
     data, offsets = utf8_buffers(texts)
     counts = np.zeros((len(offsets) - 1, len(COUNTS)), np.int64)
-    _count(data, offsets, (_classes(), _ENGLISH, _CHINESE), counts)
+    _count(data, offsets, (character_classes(), _ENGLISH, _CHINESE), counts)
     return dict(zip(COUNTS, np.ascontiguousarray(counts.T), strict=True))

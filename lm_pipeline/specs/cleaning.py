@@ -131,14 +131,15 @@ RuleSet = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]
 class LineRules(Spec):
     """C4's line rules: lines that are taken out of a document; their characters are counted. `null` switches one off.
 
-    Source: Raffel et al. 2020, section 2.2, as `datatrove` has them.
+    They go before anything is measured; what stays of a line has no white space around it. Source: Raffel et al. 2020,
+    section 2.2, as `datatrove` has them.
     """
 
     terminal_punctuation: bool = False
     """Whether a line must end in terminal punctuation (`.`, `?`, `!`, `"`, `'` and their Chinese forms), not in `...`.
     FineWeb switches this off."""
     min_words: Int | None = 3
-    """Fewest words of a line (Han characters count one each)."""
+    """Fewest words of a line (Han characters count one each). Blank lines have none and go too."""
     max_word_characters: Int | None = 1000
     """A line with a longer word goes. Characters."""
     javascript: bool = True

@@ -2,6 +2,7 @@ import json
 import os
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from lm_pipeline.artifacts import Store
@@ -103,6 +104,31 @@ def test_a_cleaning_rule_that_changes_no_document_ends_there(tiny_copy):
     }
     assert not tiny_copy.materialize("documents/tiny_english").reused
     assert not_current(tiny_copy) == {}
+
+
+@pytest.mark.parametrize(("language", "min_characters"), [("english", 320), ("chinese", 60)])
+def test_another_threshold_is_decided_from_statistics_without_any_text(tiny_copy, language, min_characters):
+    before = tiny_copy.materialize(f"documents/tiny_{language}").artifact
+    [part] = Store(tiny_copy.home.artifacts).open_parts(before)
+    part.path("documents.parquet").rename(part.path("documents.parquet").with_suffix(".gone"))
+    tiny_copy.edit(f"tiny_{language}", "min_characters: 20", f"min_characters: {min_characters}")
+    outcome = tiny_copy.materialize(f"documents/tiny_{language}")
+    assert not outcome.reused
+    summary = outcome.artifact.summary
+    assert (summary["num_parts"], summary["num_parts_built"]) == (1, 0)
+    assert outcome.artifact.parts == before.parts
+    decisions = pl.read_parquet(outcome.artifact.path("decisions/00000.parquet"))
+    statistics = pl.read_parquet(part.path("statistics.parquet"))
+    assert decisions["kept"].equals((statistics["num_characters"] >= min_characters).alias("kept"))
+    assert 0 < summary["kept"] < before.summary["kept"]
+    assert summary["records_in"] == summary["kept"] + summary["rejected"] + summary["quarantined"]
+
+
+def test_what_changes_a_text_or_a_statistic_is_cleaned_again(tiny_copy):
+    tiny_copy.edit("tiny_english", "profile: none", "profile: english")
+    assert tiny_copy.materialize("documents/tiny_english").artifact.summary["num_parts_built"] == 1
+    tiny_copy.edit("tiny_english", "profile: english", "profile: english, width: keep")
+    assert tiny_copy.materialize("documents/tiny_english").artifact.summary["num_parts_built"] == 1
 
 
 def test_an_earlier_version_of_a_stage_is_stale(tiny_copy):

@@ -28,7 +28,7 @@ from lm_pipeline.corpus.documents import (
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.errors import InputError
-from lm_pipeline.specs.cleaning import Cleaning
+from lm_pipeline.specs.cleaning import Cleaning, LineRules
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource, TextFormat
 
 ENGLISH = (
@@ -324,3 +324,19 @@ def test_documents_of_an_archive_are_kept_rejected_or_quarantined_under_their_ow
     rows = read_documents(clean_of(folders)).select("file", "record").collect()
     assert rows.rows() == [("a.jsonl", 0), ("b.zip//z.jsonl", 0), ("b.zip//z.jsonl", 1), ("c.jsonl", 0)]
     assert read_rejected(clean_of(folders)).collect()["file"].to_list() == ["b.zip//a/短.txt"]
+
+
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE], ids=["en", "zh"])
+def test_lines_that_go_are_counted_and_the_characters_add_up(tmp_path, text):
+    cleaning = Cleaning(lines=LineRules(), rules=())
+    (folder,), summary = clean(
+        raw(tmp_path, a=[f"  {text}\n\nEnable JavaScript now.\n{text}[1]", "Menu", text]),
+        SPEC.model_copy(update={"cleaning": cleaning}),
+        tmp_path / "out",
+    )
+    assert summary["removals"] == {"citation": 1, "javascript": 1, "too_few_words": 2}
+    assert summary["removed_characters"] == {"citation": 3, "javascript": 23, "too_few_words": 5}
+    rows = pl.read_parquet(folder / "statistics.parquet")
+    assert rows["num_removed_characters"].to_list() == [27, 4, 0]
+    assert summary["reasons"] == {"empty": 1, "too_short": 1}
+    assert summary["characters_in"] == sum(summary[f"characters_{fate}"] for fate in ("kept", "rejected", "removed"))
