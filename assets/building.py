@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import dagster as dg
 
 from assets.corpora import CORPORA, DOCUMENTS, RAW, REJECTED
+from assets.dead_runs import end_dead_runs, hold, release
 from assets.instance import open_instance
 from assets.run import ECHO
 from lm_pipeline.graph import Graph, Node, assets_of, status, topological, upstream
-from lm_pipeline.home import Home
+from lm_pipeline.home import Home, find_home
 from lm_pipeline.project import load_project
 
 
@@ -110,6 +112,7 @@ def _run_pending(home: Home, graph: Graph, pending: list[str]) -> dict[str, str]
 
     definitions = defs()
     errors: dict[str, str] = {}
+    end_dead_runs(home)
     with open_instance(home) as instance:
         for corpus in dict.fromkeys(graph[asset].owner for asset in pending if graph[asset].noun == "corpus"):
             instance.add_dynamic_partitions(CORPORA.name or "corpora", [corpus])
@@ -137,13 +140,19 @@ def _execute(
         The errors by asset name (without the partition).
     """
     job = definitions.resolve_implicit_global_asset_job_def()
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=keys,
-        partition_key=partition,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
+    home, run_id = find_home(), str(uuid.uuid4())
+    hold(home, run_id)
+    try:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=keys,
+            partition_key=partition,
+            raise_on_error=False,
+            run_id=run_id,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    finally:
+        release(home, run_id)
     errors = {}
     for event in result.all_events:
         if event.is_step_failure and (error := event.step_failure_data.error) is not None:

@@ -11,6 +11,9 @@ from lm_pipeline import __version__
 from lm_pipeline.errors import HomeError
 from lm_pipeline.home import Home
 
+ACCELERATOR = "accelerator"
+"""The pool of what takes the GPU, or all cores: one run at a time."""
+
 DAGSTER_YAML = """\
 # Written by `lm-pipeline init`. Yours to edit: it is not written again.
 telemetry:
@@ -23,7 +26,8 @@ storage:
 concurrency:
   pools:
     default_limit: 1
-    granularity: op
+    # A run that has to wait is queued. With `op` it is started and waits on a whole core, deaf to being cancelled.
+    granularity: run
 run_monitoring:
   enabled: true
   start_timeout_seconds: 180
@@ -78,6 +82,8 @@ def _initialise_dagster(home: Home) -> None:
         # Opening a fresh SQLite store creates and stamps its tables.
         instance.get_runs_count()
         instance.get_dynamic_partitions("corpora")
+        # Else Dagster makes the pool while it looks at the first runs that need it, and lets all of those start.
+        instance.event_log_storage.initialize_concurrency_limit_to_default(ACCELERATOR)
 
 
 def open_instance(home: Home) -> dg.DagsterInstance:

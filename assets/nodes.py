@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.checks import check_specs
 from assets.corpora import DOCUMENTS
+from assets.instance import ACCELERATOR
 from assets.run import materialize_asset, result
 from assets.schedules import experiment_schedule
 from lm_pipeline.artifacts import digest_of
@@ -37,8 +38,7 @@ KINDS = {
     "evaluation": {"torch", "mlflow"},
     "report": {"html"},
 }
-POOLS = {"checkpoint": "accelerator", "evaluation": "accelerator"}
-"""One at a time: they take the GPU, or all cores."""
+POOLS = {"checkpoint": ACCELERATOR, "evaluation": ACCELERATOR}
 
 
 def node_asset(node: Node) -> dg.AssetsDefinition:

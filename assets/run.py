@@ -6,6 +6,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from assets.checks import check_results
+from assets.dead_runs import hold
 from assets.links import asset_url, run_url
 from assets.metadata import metadata_of
 from assets.terminal import say
@@ -23,6 +24,7 @@ def materialize_asset(context: dg.AssetExecutionContext, asset: str) -> graph.Ou
     """Build the asset's node, or find that its version exists."""
     project = load_project()
     home = project.home.require_initialised()
+    hold(home, context.run.run_id)
     ensure_shipper(home)
     log = logger(context, asset)
     return graph.materialize(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from assets.dead_runs import end_dead_runs
 from assets.links import DAGSTER_URL
 from lm_pipeline.errors import ChildError, LmPipelineError
 from lm_pipeline.home import Home
@@ -44,6 +45,7 @@ def serve(home: Home, dagster_port: int, mlflow_port: int) -> int:
     # SIGINT too: a shell script that starts this in the background hands "ignored" down, to the servers as well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    end_dead_runs(home)
     ensure_shipper(home)
     servers = {
         "MLflow": _start(mlflow_arguments, mlflow_environment, home.root / "mlflow-server.log"),
@@ -59,6 +61,7 @@ def serve(home: Home, dagster_port: int, mlflow_port: int) -> int:
         sys.stdout.flush()
         while all(server.poll() is None for server in servers.values()):
             ensure_shipper(home)
+            end_dead_runs(home)
             time.sleep(2)
         dead = [name for name, server in servers.items() if server.poll() is not None]
         click.echo(f"{' and '.join(dead)} ended. The logs are below {home.root}.", err=True)

@@ -166,9 +166,13 @@ def test_a_cancelled_and_a_killed_training_resume_with_one_point_a_step(servers)
     def child() -> list[int]:
         return tiny.processes_of(servers.home.root, "lm_pipeline", "train")
 
-    # Cancelled: it saves where it is.
+    # Cancelled: it saves where it is. One that waits for it is queued, and can be cancelled as well.
     run = servers.launch("tiny_long", "checkpoint")
+    waiting = servers.launch("tiny_gru", "checkpoint")
     tiny.wait_for(lambda: len(steps()) >= 3, 90, "metrics of the training are in MLflow")
+    assert servers.runs()[waiting]["status"] == "QUEUED"
+    assert servers.ask(TERMINATE, run=waiting)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    assert servers.runs()[waiting]["status"] == "CANCELED"
     cancelled = time.monotonic()
     assert servers.ask(TERMINATE, run=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
     tiny.wait_for(lambda: not child(), 15, "the child is gone")
