@@ -97,9 +97,12 @@ def test_the_experiment_opens_on_models_side_by_side(client):
     assert set(state["selectedColumns"]) - {"attributes.`Dataset`"} <= have
 
 
-def test_evaluation_metrics_name_the_model_and_the_dataset(built, client):
+def test_evaluation_metrics_stand_once_and_name_the_model_and_the_dataset(built, client):
     run = runs_of(client, "tiny")["tiny_gru"]
     assert len(client.get_metric_history(run.info.run_id, "test/bits_per_byte")) == 1
+    measuring = runs_of(client, "tiny/pipeline")["tiny_gru/evaluation"].data.metrics
+    assert not [name for name in measuring if name.startswith("test/")]
+    assert measuring.keys() >= {"wall_seconds", "scored_tokens_per_second"}
     [output] = run.outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     digest = artifact(built, "tiny/token_shards").digest[:36]
