@@ -13,6 +13,8 @@ help: ## this list
 
 setup: $(STAMP) ## a virtual environment with the pinned packages
 $(STAMP): requirements.lock pyproject.toml
+	@echo "Installing $$(grep -c == requirements.lock) pinned packages into $(VENV), in some minutes: about 3 GB on disk with torch's CPU"
+	@echo "build. On Linux pip takes the CUDA build, several gigabytes more, unless PIP_ARGS says otherwise (see README.md)."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
