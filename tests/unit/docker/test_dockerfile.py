@@ -102,7 +102,6 @@ def test_wrong_use_is_refused_before_anything_happens(args, torch, tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
-@pytest.mark.slow
 def test_scripts_install_and_smoke_test_a_clean_environment(tmp_path):
     # pip's own configuration decides the index: what is shown is that the steps work, not that an index can be reached.
     environment = {"VENV": str(tmp_path / "venv"), "PYTHON": sys.executable, "TORCH_INDEX": ""}
