@@ -13,6 +13,9 @@ from lm_pipeline.home import Home
 _RECENT_NS = 2_000_000_000
 """A file changed in the last two seconds is not remembered: it may change again within one tick of its clock."""
 
+_WRITE_SECONDS = 1.0
+"""How often new digests are written; a run that is killed loses no more than that."""
+
 _State = tuple[int, int, int, int, int]
 
 
@@ -26,8 +29,30 @@ def digest_files(paths: Iterable[Path], home: Home) -> list[tuple[int, str]]:
         InputError: a file cannot be read, or changes while it is read.
         HomeError: the cache is damaged.
     """
+    digests: list[tuple[int, str]] = []
+    fresh: list[tuple[_State, str]] = []
     with _open(home) as connection:
-        return [_digest(path, connection) for path in paths]
+        written = time.monotonic()
+        try:
+            for path in paths:
+                digests.append(_digest(path, connection, fresh))
+                if time.monotonic() - written > _WRITE_SECONDS:
+                    _write(fresh, connection)
+                    written = time.monotonic()
+        finally:  # what was hashed before a file could not be read stays known
+            _write(fresh, connection)
+    return digests
+
+
+def _write(fresh: list[tuple[_State, str]], connection: sqlite3.Connection) -> None:
+    """Remember new digests in one short transaction: nobody waits while files are hashed."""
+    if not fresh:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    rows = ((*state, digest) for state, digest in fresh)
+    connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", rows)
+    connection.execute("COMMIT")
+    fresh.clear()
 
 
 @contextmanager
@@ -46,7 +71,7 @@ def _open(home: Home) -> Iterator[sqlite3.Connection]:
         raise HomeError(f"The digest cache {path} cannot be used: {error}. Delete it; it is made again.") from error
 
 
-def _digest(path: Path, connection: sqlite3.Connection) -> tuple[int, str]:
+def _digest(path: Path, connection: sqlite3.Connection, fresh: list[tuple[_State, str]]) -> tuple[int, str]:
     state = _state(path)
     size = state[2]
     found = connection.execute(
@@ -63,7 +88,7 @@ def _digest(path: Path, connection: sqlite3.Connection) -> tuple[int, str]:
     if _state(path) != state:
         raise InputError(f"The raw file {path} changes while it is read. Try again when its writer is done.")
     if time.time_ns() - max(state[3], state[4]) > _RECENT_NS:
-        connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", (*state, digest))
+        fresh.append((state, digest))
     return size, digest
 
 

@@ -2,12 +2,12 @@
 
 import glob
 import os
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from lm_pipeline.corpus.digest_cache import digest_files
-from lm_pipeline.corpus.raw_files import RawFile, is_temporary, write_files
+from lm_pipeline.corpus.patterns import is_wanted
+from lm_pipeline.corpus.raw_files import RawFile, write_files
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import PathSource
@@ -59,23 +59,24 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str]]:
     """The folder that names are relative to, and the sorted names of the files that match."""
     start = home.root.parent / Path(source.path).expanduser()
     if start.is_file():
-        base, found = start.parent, [start]
+        base, found = start.parent, [str(start)]
     elif start.is_dir():
         base, found = start, _walk(start)
     elif glob.has_magic(str(start)):
         base = _fixed_part(start)
         # Not Path.glob, whose ** matches no files before Python 3.13.
-        found = [Path(path) for path in glob.glob(str(start), recursive=True)]  # noqa: PTH207
+        found = glob.glob(str(start), recursive=True)  # noqa: PTH207
     else:
         raise InputError(
             f"There is no {start} (source path {source.path!r}; relative paths start at {home.root.parent})."
             " Put the text there or correct `path`."
         )
     base = Path(os.path.normpath(base))
+    prefix = os.path.join(base, "")  # noqa: PTH118 - with a slash at its end
     names = []
-    for path in found:
-        name = Path(os.path.normpath(path)).relative_to(base).as_posix()
-        if path.is_file() and _is_wanted(PurePosixPath(name), source):
+    for path in map(os.path.normpath, found):  # strings: there may be a hundred thousand files
+        name = path.removeprefix(prefix)
+        if is_wanted(name, source.include, source.exclude) and os.path.isfile(path):  # noqa: PTH113
             names.append(_checked(name, path))
     if not names:
         raise InputError(
@@ -85,9 +86,9 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str]]:
     return base, sorted(set(names))
 
 
-def _walk(folder: Path) -> list[Path]:
+def _walk(folder: Path) -> list[str]:
     """All files below a folder; links to folders are not followed, so that a loop ends."""
-    return [Path(parent) / name for parent, _, names in os.walk(folder) for name in names]
+    return [f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names]
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -97,17 +98,7 @@ def _fixed_part(pattern: Path) -> Path:
     return Path(*parts[:wild])
 
 
-def _is_wanted(name: PurePosixPath, source: PathSource) -> bool:
-    if is_temporary(name):
-        return False
-
-    def matches(patterns: tuple[str, ...]) -> bool:
-        return any(fnmatchcase(name.name, pattern) or fnmatchcase(str(name), pattern) for pattern in patterns)
-
-    return matches(source.include) and not matches(source.exclude)
-
-
-def _checked(name: str, path: Path) -> str:
+def _checked(name: str, path: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError as error:

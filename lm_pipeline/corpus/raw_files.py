@@ -4,8 +4,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,16 +26,8 @@ SCHEMA = pa.schema(
 )
 
 
-_TEMPORARY = (".*", "*~", "~$*", "#*#", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.swp", "Thumbs.db")
-"""What editors, browsers and file managers leave: never text of the corpus."""
-
 _SEPARATOR = "//"
 """Between the path of an archive and the path inside it. No path of a file has two slashes."""
-
-
-def is_temporary(name: PurePosixPath) -> bool:
-    """Whether a file is hidden or temporary, or in a folder that is."""
-    return any(fnmatchcase(part, pattern) for part in name.parts for pattern in _TEMPORARY)
 
 
 def member_path(path: str, member: str | None) -> str:

@@ -16,19 +16,19 @@ class PathSource(Spec):
     path: str
     """A file, a folder (read recursively) or a glob; relative paths start at the home's parent folder."""
     include: tuple[str, ...] = ("*",)
-    """Patterns a file's name must match (any of them)."""
+    """Patterns of which a file's path or its last part must match one; `**` stands for any folders."""
     exclude: tuple[str, ...] = ()
     """Patterns that keep a file out."""
 
 
 class UrlSource(Spec):
-    """Files behind any fsspec URL: http(s), s3, gs, memory, zip::..."""
+    """Files behind any fsspec URL: http(s), s3, hf (Hugging Face), gs, ..."""
 
     kind: Literal["url"] = "url"
     url: str
     """The URL; a glob where the protocol can list, or a folder, which ends in `/` and is read recursively."""
     include: tuple[str, ...] = ("*",)
-    """Patterns a file's name must match (any of them)."""
+    """Patterns of which a file's path or its last part must match one; `**` stands for any folders."""
     exclude: tuple[str, ...] = ()
     """Patterns that keep a file out."""
     storage_options: dict[str, str] = Field(default_factory=dict)

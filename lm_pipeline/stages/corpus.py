@@ -59,7 +59,7 @@ def _measuring_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
 
 def _cleaning_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
     """The spec fields that turn raw bytes into documents. Descriptions and the source's place are not among them."""
-    fields = spec.model_dump(mode="json", include={"format", "fields", "language", "cleaning"})
+    fields = spec.model_dump(mode="json", include={"format", "fields", "extraction", "language", "cleaning"})
     return {"corpus": name, "source_kind": spec.source.kind, **fields}
 
 

@@ -13,13 +13,12 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal, Self
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import xxhash
 
-from lm_pipeline.corpus.raw_files import is_temporary
+from lm_pipeline.corpus.patterns import is_temporary
 from lm_pipeline.corpus.readers.charsets import detect
 from lm_pipeline.corpus.readers.compression import CHUNK, DamagedStreamError
 from lm_pipeline.corpus.readers.opened import Opened, open_stream
@@ -85,7 +84,7 @@ def _unique(name: str, taken: set[int]) -> str:
 def _clean_name(name: str) -> str | None:
     """A member's name as a relative path with single slashes; None for what is not to be read."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    if not parts or parts[0] == "__MACOSX" or is_temporary(PurePosixPath(*(part for part in parts if part != ".."))):
+    if not parts or parts[0] == "__MACOSX" or is_temporary("/".join(part for part in parts if part != "..")):
         return None
     return "/".join(parts).encode("utf-8", "backslashreplace").decode()
 

@@ -47,6 +47,9 @@ def names(home: Home, path: str, **options) -> list[str]:
         ("texts/../texts/deep", {}, ["er/notes.md", "rows.jsonl"]),
         ("texts", {"include": ("*.txt", "*.md")}, ["deep/er/notes.md", "english.txt", "中文.txt"]),
         ("texts", {"exclude": ("deep/*", "中*")}, ["english.txt"]),
+        ("texts", {"include": ("**/*.txt",)}, ["english.txt", "中文.txt"]),
+        ("texts", {"include": ("deep/**",), "exclude": ("**/er/**",)}, ["deep/rows.jsonl"]),
+        ("texts", {"include": ("*/*.jsonl", "**/[!a-z]*.txt")}, ["deep/rows.jsonl", "中文.txt"]),
     ],
 )
 def test_files_folders_and_globs_give_sorted_names_without_hidden_and_temporary_files(home, path, options, expected):

@@ -1,6 +1,11 @@
 import functools
 import hashlib
+import os
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,8 +29,8 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
     system.rm("/corpus", recursive=True)
 
 
-def fetched(url: str, tmp_path: Path) -> dict[str, bytes]:
-    source, home, out = UrlSource(url=url), Home(tmp_path / "data"), tmp_path / "out"
+def fetched(url: str, tmp_path: Path, **options) -> dict[str, bytes]:
+    source, home, out = UrlSource(url=url, **options), Home(tmp_path / "data"), tmp_path / "out"
     out.mkdir()
     url_source.fetch(source, url_source.identify(source, home), home, out)
     files = raw_files(out / "files.parquet")
@@ -63,10 +68,13 @@ def test_a_file_that_changes_between_identification_and_download_is_refused(memo
         url_source.fetch(source, identity, home, tmp_path)
 
 
-def test_a_file_over_http_is_copied(tmp_path: Path):
+@pytest.fixture
+def http(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of a folder with three files."""
     folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "法律.txt").write_text("第一条")
+    for name, text in {"法律.txt": "第一条", "deep/er/a.txt": "a", "deep/b.jsonl": "{}", ".hidden": "x"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_arguments) -> None:
@@ -74,14 +82,137 @@ def test_a_file_over_http_is_copied(tmp_path: Path):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        base = f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_file_over_http_is_copied(http, tmp_path: Path):
+    assert fetched(f"{http}/%E6%B3%95%E5%BE%8B.txt", tmp_path) == {"法律.txt": "第一条".encode()}
+    with pytest.raises(UnavailableError, match=r"absent\.txt cannot be had"):
+        url_source.identify(UrlSource(url=f"{http}/absent.txt"), Home(tmp_path))
+
+
+def test_a_folder_over_http_is_read_recursively_and_its_changes_are_seen(http, tmp_path: Path):
+    source = UrlSource(url=f"{http}/", exclude=("*.jsonl",))
+    before = url_source.identify(source, Home(tmp_path))
+    assert [name for name, _, _ in before["files"]] == ["deep/er/a.txt", "法律.txt"]
+    assert all(size and version for _, size, version in before["files"])
+    (tmp_path / "served/deep/er/a.txt").write_text("longer")
+    (tmp_path / "served/new.txt").write_text("new")
+    assert [name for name, _, _ in url_source.identify(source, Home(tmp_path))["files"]] == [
+        "deep/er/a.txt",
+        "new.txt",
+        "法律.txt",
+    ]
+    assert fetched(f"{http}/", tmp_path)["deep/er/a.txt"] == b"longer"
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """The options of a real S3 endpoint, a moto server, with a bucket of three objects."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in keys.items():
+            patch.setenv(name, value)
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            files = fetched(f"{base}/%E6%B3%95%E5%BE%8B.txt", tmp_path)
-            with pytest.raises(UnavailableError, match=r"absent\.txt cannot be had"):
-                url_source.identify(UrlSource(url=f"{base}/absent.txt"), Home(tmp_path))
+            options = {"endpoint_url": f"http://127.0.0.1:{port}"}
+            system = fsspec.filesystem("s3", skip_instance_cache=True, **options)
+            _until_it_answers(port, server)
+            system.mkdir("corpus")
+            for name in ("zh/法律.txt", "en/a.txt", "en/deep/b.txt.gz", "en/_tmp/c.tmp"):
+                system.pipe(f"corpus/{name}", name.encode())
+            yield options
         finally:
-            server.shutdown()
-    assert files == {"法律.txt": "第一条".encode()}
+            server.terminate()
+            server.wait(30)
+
+
+def _until_it_answers(port: int, server: subprocess.Popen) -> None:
+    for _ in range(300):
+        assert server.poll() is None, "the server ended"
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("the server does not answer")
+
+
+@pytest.mark.parametrize(
+    ("url", "include", "names"),
+    [
+        ("s3://corpus/", ("*",), ["en/a.txt", "en/deep/b.txt.gz", "zh/法律.txt"]),
+        ("s3://corpus/en/", ("**/*.txt",), ["a.txt"]),
+        ("s3://corpus/**/*.txt", ("*",), ["en/a.txt", "zh/法律.txt"]),
+        ("s3://corpus/zh/法律.txt", ("*",), ["法律.txt"]),
+    ],
+)
+def test_objects_of_a_bucket_are_copied(s3, tmp_path: Path, url, include, names):
+    assert list(fetched(url, tmp_path, include=include, storage_options=s3)) == names
+
+
+def test_an_object_that_is_written_again_has_another_identity(s3, tmp_path: Path):
+    source, home = UrlSource(url="s3://corpus/en/a.txt", storage_options=s3), Home(tmp_path)
+    before = url_source.identify(source, home)
+    assert url_source.identify(source, home) == before
+    fsspec.filesystem("s3", **s3).pipe("corpus/en/a.txt", b"A/en.txt")
+    assert url_source.identify(source, home) != before
+    fsspec.filesystem("s3", **s3).pipe("corpus/en/a.txt", b"en/a.txt")
+
+
+def test_a_bucket_that_is_not_there_is_said_with_what_to_check(s3, tmp_path: Path):
+    source = UrlSource(url="s3://absent/a.txt", storage_options=s3)
+    with pytest.raises(UnavailableError, match="AWS_ACCESS_KEY_ID"):
+        url_source.identify(source, Home(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [("hf://datasets/a/b/", "huggingface_hub", "hf"), ("s3://a/b", "s3fs", "s3"), ("https://a/b", "aiohttp", "http")],
+)
+def test_a_protocol_without_its_package_says_what_to_install(tmp_path: Path, url, module, extra):
+    """In a process of its own: what is imported stays imported."""
+    code = f"""
+import sys
+from pathlib import Path
+sys.modules[{module!r}] = None
+from lm_pipeline.corpus import url_source
+from lm_pipeline.errors import InputError
+from lm_pipeline.home import Home
+from lm_pipeline.specs.corpus import UrlSource
+try:
+    url_source.identify(UrlSource(url={url!r}), Home(Path({str(tmp_path)!r})))
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert f'pip install "lm-pipeline[{extra}]"' in done.stdout
+
+
+def test_hugging_face_out_of_reach_says_what_to_check(tmp_path: Path):
+    code = f"""
+from pathlib import Path
+from lm_pipeline.corpus import url_source
+from lm_pipeline.errors import UnavailableError
+from lm_pipeline.home import Home
+from lm_pipeline.specs.corpus import UrlSource
+try:
+    url_source.identify(UrlSource(url="hf://datasets/someone/something/data/"), Home(Path({str(tmp_path)!r})))
+except UnavailableError as error:
+    print(error)
+"""
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert "hf://datasets/someone/something/data/ cannot be had" in done.stdout, done.stderr
+    assert "HF_TOKEN" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""Which files of a source count: `include`, `exclude`, and what editors and programs leave behind."""
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase, translate
+from functools import cache
+
+_TEMPORARY = (".*", "*~", "~$*", "#*#", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.swp", "Thumbs.db")
+"""What editors, browsers and file managers leave: never text of the corpus."""
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file is hidden or temporary, or in a folder that is."""
+    return any(_IS_TEMPORARY(part) for part in name.split("/"))
+
+
+# One expression: a hundred thousand files are looked at often.
+_IS_TEMPORARY = re.compile("|".join(map(translate, _TEMPORARY))).match
+
+
+def is_wanted(name: str, include: Iterable[str], exclude: Iterable[str]) -> bool:
+    """Whether a file counts: it matches one of `include` and none of `exclude`, and is not temporary.
+
+    Args:
+        name: its path, relative to the source.
+        include: patterns, see `matches`.
+        exclude: patterns that win over `include`.
+    """
+    if is_temporary(name):
+        return False
+    return any(matches(name, pattern) for pattern in include) and not any(matches(name, pattern) for pattern in exclude)
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a path matches a pattern, as a whole or by its last part.
+
+    `*` stands for anything, slashes too. Where `**` occurs it is as in a shell: `**` crosses slashes, `*` does not.
+
+    >>> matches("en/books/a.txt", "*.txt"), matches("en/books/a.txt", "en/*"), matches("en/a.txt", "zh/*")
+    (True, True, False)
+    >>> matches("a.txt", "**/*.txt"), matches("en/books/a.txt", "en/*.txt/**"), matches("en/books/a.txt", "en/**")
+    (True, False, True)
+    """
+    if "**" in pattern:
+        return _compiled(pattern).fullmatch(name) is not None
+    return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition("/")[2], pattern)
+
+
+_WILD = re.compile(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])")
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = []
+    for piece in _WILD.split(pattern):
+        if piece.startswith("[") and piece.endswith("]"):
+            pieces.append("[^" + piece[2:] if piece.startswith("[!") else piece)
+        else:
+            pieces.append(meaning.get(piece) or re.escape(piece))
+    return re.compile("".join(pieces), re.DOTALL)
