@@ -165,6 +165,25 @@ def schema(out: Path | None) -> None:
 
 @cli.command()
 @click.argument("experiment")
+@click.option("--gradients", is_flag=True, help="How far back in time a prediction's gradient reaches.")
+@click.option("--flops", type=click.FloatRange(0, min_open=True), help="FLOP/s of the machine; measured if left out.")
+@_json_option
+def describe(experiment: str, gradients: bool, flops: float | None, as_json: bool) -> None:
+    """Layers, parameters, FLOPs, memory, disk and time of a model, before anything is run."""
+    from lm_pipeline.describe import describe_experiment
+    from lm_pipeline.project import load_project
+
+    value = describe_experiment(load_project(), experiment, gradients=gradients, peak_flops=flops)
+    if as_json:
+        _print_json(value)
+        return
+    from lm_pipeline.reports.description import description_text
+
+    click.echo(description_text(experiment, value))
+
+
+@cli.command()
+@click.argument("experiment")
 @click.option("--prompt", "prompts", multiple=True, help="Text to continue, repeatable; none begins a document.")
 @click.option("--num", default=1, show_default=True, type=click.IntRange(1), help="Texts of each prompt.")
 @click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))

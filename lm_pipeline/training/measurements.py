@@ -56,6 +56,12 @@ def matmul_seconds(dtype: torch.dtype, device: torch.device, size: int, repeats:
     return best_of(lambda: matrix @ matrix, device, repeats)
 
 
+def memory_bandwidth(device: torch.device, num_bytes: int = 256_000_000) -> float:
+    """Bytes per second that are read when memory far larger than any cache is summed up."""
+    values = torch.ones(num_bytes // 4, device=device)
+    return num_bytes / best_of(values.sum, device)
+
+
 def peak_flops(precision: str, device: torch.device, environment: Mapping[str, Any], folder: Path) -> float:
     """The most floating-point operations a second that a matrix product reaches here, measured once."""
     size = PEAK_SIZES[device.type]

@@ -359,3 +359,28 @@ def test_schemas_are_written_and_new_points_at_them(run, copy):
     text = (copy.defs / "experiments" / "try" / "defs.yaml").read_text("utf-8")
     assert text.startswith("# yaml-language-server: $schema=../../schemas/experiment.json\n")
     assert run("status")[0] == 0
+
+
+def test_describe_says_what_a_model_is_and_costs(run, built):
+    code, out, err = run("describe", "tiny_gru", "--flops", "1e9", "--gradients", "--json")
+    assert (code, err) == (0, "")
+    value = json.loads(out)
+    checkpoint = Store(built.home.artifacts).ref("tiny_gru/checkpoint")
+    assert value["parameters"] == checkpoint.summary["num_parameters"]
+    assert value["flops_per_token"]["training"] == checkpoint.summary["flops_per_token"]
+    assert value["peak_flops"] == 1e9
+    assert value["gradients"].keys() == {"before training", "after training"}
+    code, out, _ = run("describe", "tiny_gru", "--flops", "1e9", "--gradients")
+    assert code == 0
+    assert f"{value['parameters']:,} parameters" in out
+    assert "backbone.cells.weight_hh_l0" in out
+    assert "0 tokens back   1.00e+00" in out
+
+
+def test_describe_refuses_what_is_counted_or_unknown(run, built):
+    code, _, err = run("describe", "tiny_ngram")
+    assert code == 6
+    assert "is an n-gram model: it is counted" in err
+    code, _, err = run("describe", "tiny_gro")
+    assert code == 4
+    assert "Did you mean 'tiny_gru'?" in err

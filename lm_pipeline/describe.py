@@ -1,0 +1,77 @@
+"""An experiment's model described before it is trained: what `lm-pipeline describe` prints. Imports torch."""
+
+from typing import Any
+
+import torch
+
+from lm_pipeline.artifacts import Store
+from lm_pipeline.errors import InputError, MissingArtifactError, nearest
+from lm_pipeline.models.description import describe_model, gradient_norms
+from lm_pipeline.models.language_model import LanguageModel, build_model
+from lm_pipeline.models.storage import load_model
+from lm_pipeline.project import Project
+from lm_pipeline.specs.model import NgramModel
+from lm_pipeline.training.measurements import PEAK_SIZES, matmul_seconds, memory_bandwidth
+
+GRADIENT_ROWS = 16
+"""Texts that the diagnostic of gradients is a mean over."""
+
+
+def describe_experiment(
+    project: Project, experiment: str, *, gradients: bool = False, peak_flops: float | None = None
+) -> dict[str, Any]:
+    """Layers and costs of an experiment's model, on this machine.
+
+    Args:
+        project: where it is declared; nothing needs to be materialized.
+        experiment: its name.
+        gradients: also say how far back a prediction's gradient reaches, at the start and, if it is trained, at the
+            end.
+        peak_flops: floating-point operations per second of the machine; None measures this one.
+
+    Returns:
+        What `models.description.describe_model` returns, and {"experiment", "family", "vocab_size", "machine": where
+        the peak is from, "gradients": {"before training" and "after training": norms by token}, if asked for}.
+
+    Raises:
+        MissingArtifactError: there is no such experiment.
+        InputError: it is an n-gram model, or an encoder's gradients are asked for.
+    """
+    experiments = project.declarations.experiments
+    if experiment not in experiments:
+        raise MissingArtifactError(f"There is no experiment {experiment!r}. {nearest(experiment, experiments)}")
+    declared = experiments[experiment]
+    if isinstance(declared.model, NgramModel):
+        raise InputError(f"{experiment} is an n-gram model: it is counted, so its size is known after training only.")
+    if gradients and declared.model.family == "encoder":
+        raise InputError(f"{experiment} is an encoder, which reads all tokens at once: no gradient goes back in time.")
+    store = Store(project.home.artifacts)
+    # Before its tokenizer is trained, a dataset has the vocabulary that it asks for.
+    tokenizer = store.ref(f"{declared.dataset}/tokenizer")
+    vocab_size = project.declarations.datasets[declared.dataset].tokenizer.vocab_size
+    vocab_size = tokenizer.summary.get("vocab_size", vocab_size) if tokenizer else vocab_size
+    training = declared.training
+    device = torch.device("cuda" if training.device != "cpu" and torch.cuda.is_available() else "cpu")
+    size = PEAK_SIZES[device.type]
+    machine = "peak given" if peak_flops else f"peak measured, float32 products on {device}"
+    value = {"experiment": experiment, "family": declared.model.family, "vocab_size": vocab_size, "machine": machine}
+    value |= describe_model(
+        declared.model,
+        training,
+        vocab_size,
+        peak_flops or 2 * size**3 / matmul_seconds(torch.float32, device, size),
+        memory_bandwidth(device),
+    )
+    if gradients:
+        torch.manual_seed(training.seed)
+        fresh = build_model(declared.model, vocab_size, training.context_length)
+        value["gradients"] = {"before training": _norms(fresh)}
+        if checkpoint := store.ref(f"{experiment}/checkpoint"):
+            value["gradients"]["after training"] = _norms(load_model(checkpoint.verify().files_dir))
+    return value
+
+
+def _norms(model: LanguageModel) -> list[float]:
+    shape = (GRADIENT_ROWS, model.context_length)
+    tokens_BT = torch.randint(4, model.vocab_size, shape, generator=torch.Generator().manual_seed(0))
+    return gradient_norms(model, tokens_BT)

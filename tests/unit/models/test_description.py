@@ -1,0 +1,139 @@
+import pytest
+import torch
+from model_families import CAUSAL, CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
+from torch.nn import functional as F
+
+from lm_pipeline.models.description import (
+    describe_model,
+    gradient_norms,
+    layer_table,
+    measure_row,
+    optimizer_numbers,
+)
+from lm_pipeline.models.language_model import build_model, count_parameters
+from lm_pipeline.specs.model import GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.specs.training import Training
+from lm_pipeline.training.optimizers import make_optimizers, optimizer_tensors
+
+TRAINING = Training(num_steps=10, batch_size=4, context_length=CONTEXT, accumulation=2)
+
+
+@pytest.mark.parametrize("name", SPECS | VARIANTS)
+def test_counts_are_those_of_the_model_that_is_trained(name):
+    spec = (SPECS | VARIANTS)[name]
+    value = describe_model(spec, TRAINING, VOCAB_SIZE, peak_flops=1e9, memory_bandwidth=1e9)
+    model = build_model(spec, VOCAB_SIZE, CONTEXT)
+    assert value["parameters"] == count_parameters(model) == sum(row["parameters"] for row in value["layers"])
+    assert value["layers"] == layer_table(model)
+    assert value["memory_bytes"]["weights"] == sum(p.nbytes for p in model.parameters())
+    assert value["flops_per_token"]["training"] == model.flops_per_token()
+    _, state = model(tokens(batch_size=1))
+    assert value["memory_bytes"]["state_per_row"] == sum(tensor.nbytes for tensor in state.tensors)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_activations_of_any_depth_follow_from_two_depths(name):
+    """Against what autograd keeps for a model of five layers."""
+    spec = CAUSAL[name].model_copy(update={"num_layers": 5})
+    model, kept = build_model(spec, VOCAB_SIZE, CONTEXT).train(), {}
+    own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _hidden = model(tokens(batch_size=1))
+    expected = sum(size for pointer, size in kept.items() if pointer not in own)
+    assert measure_row(spec, CONTEXT)[0] == pytest.approx(expected, rel=0.05)
+
+
+def test_costs_follow_from_the_counts():
+    value = describe_model(SPECS["transformer"], TRAINING, VOCAB_SIZE, peak_flops=2e6, memory_bandwidth=1e9)
+    training = value["training"]
+    assert training["tokens"] == 10 * 4 * CONTEXT
+    assert training["flops"] == training["tokens"] * value["flops_per_token"]["training"]
+    assert training["seconds_at_peak"] == training["flops"] / 2e6
+    assert value["memory_bytes"]["training"] == sum(
+        value["memory_bytes"][part] for part in ("weights", "gradients", "optimizer", "activations", "output")
+    )
+    whole = describe_model(
+        SPECS["transformer"], TRAINING.model_copy(update={"accumulation": 1}), VOCAB_SIZE, 2e6, memory_bandwidth=1e9
+    )
+    assert whole["memory_bytes"]["activations"] == 2 * value["memory_bytes"]["activations"]
+    slow = describe_model(SPECS["transformer"], TRAINING, VOCAB_SIZE, peak_flops=1e15, memory_bandwidth=1e6)
+    assert slow["inference"]["decode_tokens_per_second"] == 1e6 / slow["memory_bytes"]["inference"]
+
+
+def test_flops_of_the_forward_pass_are_those_that_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for name in ("transformer", "llama", "gpt2", "albert", "cnn", "encoder"):
+        spec = (SPECS | VARIANTS)[name]
+        model = build_model(spec, VOCAB_SIZE, CONTEXT).eval()
+        model.set_attention_kernel("explicit")
+        with FlopCounterMode(display=False) as counter:
+            model.logits(model(tokens())[0])
+        causal_half = 0
+        if spec.family == "transformer":  # the explicit formula computes what the causal mask then hides
+            causal_half = 2 * spec.num_layers * spec.num_heads * spec.width_of_head * CONTEXT
+        ours = 2 * model.macs_per_token() + causal_half
+        assert ours == pytest.approx(counter.get_total_flops() / tokens().numel(), rel=1e-6), name
+
+
+def test_a_model_of_billions_is_described_without_its_weights():
+    spec = TransformerModel(form="llama", num_layers=32, width=4096, num_heads=32, mlp_ratio=11008 / 4096)
+    with torch.device("meta"):
+        assert count_parameters(build_model(spec, 32_000, 4096)) == 6_738_415_616  # Llama 2 7B
+
+
+@pytest.mark.parametrize("optimizer", [{"optimizer": kind} for kind in ("adamw", "adam", "sgd", "muon")])
+@pytest.mark.parametrize("name", ["lstm", "gpt2", "albert"])
+def test_moments_are_those_that_the_optimizers_keep(name, optimizer):
+    training = TRAINING.model_copy(update=optimizer)
+    model = build_model((SPECS | VARIANTS)[name], VOCAB_SIZE, CONTEXT)
+    optimizers = make_optimizers(model, training)
+    model.loss_sums(tokens(), tokens(seed=2))[0].backward()
+    for each in optimizers:
+        each.step()
+    kept = sum(tensor.numel() for tensor in optimizer_tensors(optimizers, model).values() if tensor.dim())
+    assert optimizer_numbers(model, training) == kept
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "cnn", "transformer"])
+def test_gradient_norms_are_those_of_finite_differences(name):
+    torch.manual_seed(0)
+    model = build_model(SPECS[name], VOCAB_SIZE, CONTEXT).double().eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    text = tokens(batch_size=1)
+    norms = gradient_norms(model, text)
+    assert len(norms) == CONTEXT - 1
+    embedded = model.embed(text[:, :-1]).detach()
+
+    def loss(x):
+        return F.cross_entropy(model.logits(model.backbone(x)[0][:, -1]), text[:, -1]).item()
+
+    for step in (0, 5, CONTEXT - 2):
+        gradient = torch.zeros(16, dtype=torch.float64)
+        for unit in range(16):
+            shift = torch.zeros_like(embedded)
+            shift[0, step, unit] = 1e-5
+            gradient[unit] = (loss(embedded + shift) - loss(embedded - shift)) / 2e-5
+        assert norms[step] == pytest.approx(gradient.norm().item(), rel=1e-4, abs=1e-9)
+
+
+def test_what_vanishes_in_an_rnn_reaches_far_in_gated_networks():
+    """Recurrent weights of spectral radius 0.5: an Elman network forgets by half a step, gates hold."""
+    shares = {}
+    for name, spec in {"rnn": RnnModel, "lstm": LstmModel, "gru": GruModel}.items():
+        torch.manual_seed(0)
+        model = build_model(spec(num_layers=1, width=32), 50, 64)
+        for key, weights in model.backbone.cells.named_parameters():
+            if key.startswith("weight_hh"):
+                weights.data *= 0.5
+        norms = gradient_norms(model, torch.randint(50, (8, 42), generator=torch.Generator().manual_seed(1)))
+        shares[name] = norms[0] / norms[-1]
+    assert shares["rnn"] < 0.5**30
+    assert shares["lstm"] > 1e4 * shares["rnn"]
+    assert shares["gru"] > 1e4 * shares["rnn"]
