@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from lm_pipeline.artifacts import Artifact, Store
+from lm_pipeline.stages.dataset import AGAINST
 
 Verdict = tuple[bool, dict[str, Any]]
 
@@ -60,18 +61,50 @@ def _has_files(artifact: Artifact) -> Verdict:
 def _kept_by_corpora(artifact: Artifact) -> int:
     """Documents that the input corpora say they kept: counted by another stage than the one that is checked."""
     store = Store(artifact.directory.parents[1])
-    inputs = [entry for entry in artifact.inputs.values() if entry["stage"] == "documents"]
+    inputs = [
+        entry
+        for role, entry in artifact.inputs.items()
+        if entry["stage"] == "documents" and not role.startswith(AGAINST)
+    ]
     return sum(store.open(entry["stage"], entry["key"]).summary["kept"] for entry in inputs)
 
 
 def _unique_accounting(artifact: Artifact) -> Verdict:
-    seen = {key: artifact.summary[key] for key in ("kept", "exact", "near")}
+    seen = {key: artifact.summary[key] for key in ("kept", "exact", "near", "repeated", "low_quality")}
     kept_by_corpora = _kept_by_corpora(artifact)
     return kept_by_corpora == sum(seen.values()), {"kept_by_corpora": kept_by_corpora, **seen}
 
 
-EXCLUSIONS = ("exact", "near", "contaminated", "bridging")
+EXCLUSIONS = ("exact", "near", "repeated", "low_quality", "contaminated", "bridging")
 SPLITS = ("train", "validation", "test")
+
+
+def _repeated_accounting(artifact: Artifact) -> Verdict:
+    """The characters that are taken out, counted anew from the texts that are left."""
+    import polars as pl
+
+    from lm_pipeline.corpus.documents import clean_parts, read_documents
+    from lm_pipeline.corpus.repeated_text import without_cuts
+
+    counted = artifact.summary.get("repeated_characters", 0)
+    if "repeated.parquet" not in artifact.manifest["files"]:
+        return counted == 0, {"repeated_characters": counted, "removed": 0}
+    store = Store(artifact.directory.parents[1])
+    corpora = [
+        store.open(entry["stage"], entry["key"]) for entry in artifact.inputs.values() if entry["stage"] == "documents"
+    ]
+    cut = pl.read_parquet(artifact.path("repeated.parquet"), columns=["document_id"])["document_id"].unique()
+    documents = pl.concat(read_documents(clean_parts(corpus, store.open_parts(corpus))) for corpus in corpora)
+    documents = documents.filter(pl.col("document_id").is_in(cut.implode()))
+    before, after = (
+        frame.select(pl.col("text").str.len_chars().cast(pl.Int64).sum()).collect(engine="streaming").item()
+        for frame in (documents, without_cuts(documents, artifact.path("repeated.parquet")))
+    )
+    return before - after == counted, {"repeated_characters": counted, "removed": before - after}
+
+
+def _above_chance(artifact: Artifact) -> Verdict:
+    return artifact.summary["auc"] > 0.5, {"auc": artifact.summary["auc"]}
 
 
 def _split_accounting(artifact: Artifact) -> Verdict:
@@ -169,7 +202,13 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         Check("no_empty_text", "No kept document is empty.", _no_empty_text),
         Check("has_documents", "At least one document is kept.", _has_documents, blocking=False),
     ),
-    "unique_documents": (Check("accounting", "documents in = kept + exact + near", _unique_accounting),),
+    "quality_model": (
+        Check("above_chance", "Held-out good text scores above bad text.", _above_chance, blocking=False),
+    ),
+    "unique_documents": (
+        Check("accounting", "documents in = kept + exact + near + repeated + low_quality", _unique_accounting),
+        Check("repeated_text", "Removed characters are those counted.", _repeated_accounting),
+    ),
     "splits": (
         Check("accounting", "documents in = train + validation + test + all exclusions", _split_accounting),
         Check("no_overlap", "No text, cluster or group stands in two splits.", _no_overlap),

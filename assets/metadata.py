@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.checks import EXCLUSIONS, SPLITS
 from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.graph import Outcome
 from lm_pipeline.home import Home
@@ -140,17 +141,35 @@ def _markdown(heading: str, counts: Mapping[str, Any]) -> str:
 
 def _unique(artifact: Artifact) -> Metadata:
     summary = artifact.summary
-    counts = {key: summary[key] for key in ("documents_in", "exact", "near", "kept", "num_clusters", "largest_cluster")}
+    keys = ("documents_in", "exact", "near", "repeated", "low_quality", "kept", "num_clusters", "largest_cluster")
+    counts = {key: summary[key] for key in keys}
+    cut = {key: summary[key] for key in ("documents_cut", "repeated_units", "repeated_characters") if key in summary}
     return {
         **_table(artifact.path("unique.parquet"), "dagster/row_count"),
         "funnel": dg.MetadataValue.md(_markdown("step", counts)),
-        "shared_text": dg.MetadataValue.json(summary["matrix"]),
+        "shared_text": dg.MetadataValue.md(_shared_text(summary["matrix"])),
+        **({"repeated_text": dg.MetadataValue.md(_markdown("taken out", cut))} if cut else {}),
         "examples": dg.MetadataValue.json(summary["examples"]),
     }
 
 
+def _shared_text(matrix: list[list[Any]]) -> str:
+    lines = ["| corpus | has text of | documents | characters |", "|---|---|---:|---:|"]
+    lines += [f"| {corpus} | {other} | {num:,} | {characters:,} |" for corpus, other, num, characters in matrix]
+    return "\n".join(lines)
+
+
+def _quality_model(artifact: Artifact) -> Metadata:
+    return {
+        "auc": dg.MetadataValue.float(float(artifact.summary["auc"])),
+        "accuracy": dg.MetadataValue.float(float(artifact.summary["accuracy"])),
+        "held_out": dg.MetadataValue.int(artifact.summary["held_out"]),
+        "scores": dg.MetadataValue.json(artifact.summary["quantiles"]),
+    }
+
+
 def _splits(artifact: Artifact) -> Metadata:
-    keys = ("documents_in", "exact", "near", "contaminated", "bridging", "train", "validation", "test")
+    keys = ("documents_in", *EXCLUSIONS, *SPLITS)
     return {
         **_table(artifact.path("splits.parquet"), "dagster/row_count"),
         "funnel": dg.MetadataValue.md(_markdown("step", {key: artifact.summary[key] for key in keys})),
@@ -229,6 +248,7 @@ def _leaderboard(artifact: Artifact) -> Metadata:
 OF_STAGE: dict[str, Callable[[Artifact], Metadata]] = {
     "raw_documents": _raw,
     "documents": _documents,
+    "quality_model": _quality_model,
     "unique_documents": _unique,
     "splits": _splits,
     "tokenizer": _tokenizer,

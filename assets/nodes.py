@@ -17,6 +17,7 @@ from lm_pipeline.stages.experiment import experiment_nodes
 from lm_pipeline.stages.leaderboard import leaderboard_node
 
 DESCRIPTIONS = {
+    "quality_model": "A classifier of good and bad text, trained on corpora named as examples. Grain: one model.",
     "unique_documents": "Exact and near duplicates across all corpora, with partners. Grain: one row a document.",
     "splits": "Train, validation and test by group or cluster, after decontamination. Grain: one row a document.",
     "tokenizer": "A sentencepiece model trained on the training split. Grain: one model.",
@@ -28,6 +29,7 @@ DESCRIPTIONS = {
     "report": "A self-contained page: data, tokenizer, curves, results, samples, lineage. Grain: one page.",
 }
 KINDS = {
+    "quality_model": {"numpy"},
     "unique_documents": {"parquet", "polars"},
     "splits": {"parquet", "polars"},
     "tokenizer": {"sentencepiece"},

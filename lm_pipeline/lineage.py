@@ -5,7 +5,7 @@ from typing import Any
 from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.errors import InputError, MissingArtifactError
 
-PARTS = ("document_part", "signatures")
+PARTS = ("document_part", "signatures", "text_units", "quality_scores")
 """Artifacts that others are made up of; they are counted, not listed."""
 
 

@@ -8,7 +8,17 @@ from lm_pipeline.graph import status
 from lm_pipeline.project import Project
 
 CORPUS_PARTS = ("kept", "rejected", "quarantined")
-DATASET_PARTS = ("train", "validation", "test", "exact", "near", "contaminated", "bridging")
+DATASET_PARTS = (
+    "train",
+    "validation",
+    "test",
+    "exact",
+    "near",
+    "repeated",
+    "low_quality",
+    "contaminated",
+    "bridging",
+)
 
 
 def overview(project: Project) -> dict[str, Any]:
@@ -19,7 +29,7 @@ def overview(project: Project) -> dict[str, Any]:
         counts: number of assets by status (`current`, `stale`, `missing`, `failed`).
         assets: by name: status, reason, stage, key, digest.
         corpora: by name: records_in, kept, rejected, quarantined, and `holds`: whether the first is the others' sum.
-        datasets: by name: documents_in, train, validation, test, exact, near, contaminated, bridging, and `holds`.
+        datasets: by name: documents_in, `DATASET_PARTS`, and `holds`.
     """
     states = status(project.graph, project.home)
     assets = {

@@ -1,4 +1,4 @@
-"""Finds training documents that repeat validation or test text.
+"""Finds training documents that repeat evaluation text: validation, test, or corpora named for it.
 
 Source: the 13-gram rule of GPT-3 (Brown et al. 2020, appendix C), applied per paragraph. Two rules, on words:
 
@@ -12,6 +12,7 @@ is looked at by itself as well: for n-grams when it has 2n words or more, which 
 N-grams are compared by 64-bit hash; the one that names a hit is then compared word by word.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.duplicates import batches
 from lm_pipeline.corpus.minhash import ngram_hashes
 from lm_pipeline.corpus.words import fold, hashed_words_and_letters, segment, spans
 from lm_pipeline.specs.dataset import Decontamination
+
+_BATCH_ROWS = 4096
 
 SHORTEST_ITEM = 3
 """Words; shorter evaluation documents are too common to be searched for."""
@@ -31,6 +33,7 @@ SHORTEST_ITEM = 3
 SCHEMA = {
     "document_id": pl.String,
     "evaluation_document_id": pl.String,
+    "evaluation_corpus": pl.String,
     "ngram": pl.String,
     "overlap": pl.Float32,
 }
@@ -50,22 +53,35 @@ class _Needles:
 
 
 def find_contamination(
-    documents: pl.LazyFrame, evaluation: NDArray[np.bool_], training: NDArray[np.bool_], spec: Decontamination
+    documents: pl.LazyFrame,
+    evaluation: NDArray[np.bool_],
+    training: NDArray[np.bool_],
+    spec: Decontamination,
+    against: pl.LazyFrame | None = None,
 ) -> tuple[pl.DataFrame, NDArray[np.bool_], dict[str, Any]]:
     """Find what repeats evaluation text.
 
     Args:
-        documents: N documents with `document_id` and `text`; read in batches, three times.
+        documents: N documents with `document_id`, `corpus` and `text`; read in batches, three times.
         evaluation: which are validation or test (bool, N).
         training: which are searched (bool, N).
         spec: n-gram length and overlap.
+        against: further evaluation documents, with the same columns.
 
     Returns:
         The hits, one row per hit paragraph in document order: `document_id`, `evaluation_document_id` (the first that
-        has the n-gram), `ngram` (as written in the training document) and `overlap` (fraction of the paragraph); which
-        documents are hit (bool, N); and `{"ngrams", "short_items", "unsearchable_items"}`, the numbers of distinct
+        has the n-gram; those of the dataset come before those of `against`) and `evaluation_corpus`, `ngram` (as
+        written in the training document) and `overlap` (fraction of the paragraph); which documents are hit (bool, N);
+        and `{"ngrams", "short_items", "unsearchable_items"}`, the numbers of distinct
         n-grams, of short items, and of evaluation documents too short or without letters, which cannot be found.
     """
+    num, columns = len(training), ("document_id", "corpus", "text")
+    documents = documents.select(columns)
+    if against is not None:
+        num_further = against.select(pl.len()).collect().item()
+        documents = pl.concat([documents, against.select(columns)])
+        evaluation = np.append(evaluation, np.ones(num_further, np.bool_))
+        training = np.append(training, np.zeros(num_further, np.bool_))
     needles, unsearchable = _read_needles(documents, evaluation, spec)
     counts = {"ngrams": len(needles.ngrams), "short_items": len(needles.items), "unsearchable_items": unsearchable}
     found, begin = [], 0
@@ -75,9 +91,14 @@ def find_contamination(
             found += _search(batch[rows - begin], rows, needles, spec)
         begin += len(batch)
     hits = _verify(found, documents)
-    contaminated = np.zeros(len(training), np.bool_)
+    contaminated = np.zeros(num, np.bool_)
     contaminated[[hit["row"] for hit in hits]] = True
     return pl.DataFrame([{name: hit[name] for name in SCHEMA} for hit in hits], schema=SCHEMA), contaminated, counts
+
+
+def batches(documents: pl.LazyFrame, *columns: str) -> Iterator[pl.DataFrame]:
+    """Read a frame's columns in order, a bounded number of rows at a time."""
+    return documents.select(columns).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
 
 
 def _read_needles(
@@ -248,18 +269,18 @@ def _match_items(words, starts, begins, ends, items):
 def _verify(found: list[dict], documents: pl.LazyFrame) -> list[dict]:
     """Keep the hits whose n-gram is the evaluation document's, word by word, and name that document."""
     wanted = np.unique([hit["evaluation_row"] for hit in found]).astype(np.int64)
-    texts: dict[int, tuple[str, list[str]]] = {}
+    texts: dict[int, tuple[str, str, list[str]]] = {}
     begin = 0
-    for batch in batches(documents, "document_id", "text") if found else ():
+    for batch in batches(documents, "document_id", "corpus", "text") if found else ():
         for row in wanted[(wanted >= begin) & (wanted < begin + len(batch))]:
-            identifier, text = batch.row(int(row) - begin)
-            texts[int(row)] = identifier, segment(fold(text))
+            identifier, corpus, text = batch.row(int(row) - begin)
+            texts[int(row)] = identifier, corpus, segment(fold(text))
         begin += len(batch)
     verified = []
     for hit in found:
-        identifier, words = texts[hit["evaluation_row"]]
+        identifier, corpus, words = texts[hit["evaluation_row"]]
         expected = segment(fold(hit["ngram"]))
         place = hit["evaluation_place"]
         if words[place : place + len(expected)] == expected:
-            verified.append(hit | {"evaluation_document_id": identifier})
+            verified.append(hit | {"evaluation_document_id": identifier, "evaluation_corpus": corpus})
     return verified

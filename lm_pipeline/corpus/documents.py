@@ -291,19 +291,31 @@ def read_documents(parts: Sequence[CleanPart]) -> pl.LazyFrame:
     Returns:
         The columns of `DOCUMENTS` and `STATISTICS`; without parts, no row.
     """
-    return _in_order(parts).filter("kept").select(*DOCUMENTS, *STATISTICS)
+    return _side_by_side(parts).filter("kept").select(*DOCUMENTS, *STATISTICS)
 
 
 def read_rejected(parts: Sequence[CleanPart]) -> pl.LazyFrame:
     """Rejected documents of several parts, in canonical order: as `read_documents`, with their `reasons`."""
-    return _in_order(parts).filter(~pl.col("kept")).select(*DOCUMENTS, *STATISTICS, "reasons")
+    return _side_by_side(parts).filter(~pl.col("kept")).select(*DOCUMENTS, *STATISTICS, "reasons")
 
 
-def _in_order(parts: Sequence[CleanPart]) -> pl.LazyFrame:
+def _side_by_side(parts: Sequence[CleanPart]) -> pl.LazyFrame:
+    schema = pl.Schema({**DOCUMENTS, **STATISTICS, **DECISIONS})
+    return in_order([(part.documents, part.statistics, part.decisions) for part in parts], schema)
+
+
+def in_order(parts: Sequence[Sequence[Path]], schema: pl.Schema) -> pl.LazyFrame:
+    """All rows of several parts in canonical order: by raw file, then by place in it.
+
+    Args:
+        parts: of each part, the Parquet files that stand row by row. The first has `file` and `record`, and no two
+            have columns of the same name.
+        schema: the columns there are where there is no row.
+    """
     runs = []  # (file, first record, part, first row, number of rows)
     for part in parts:
         # A run ends where another file begins, or where a later part of the same file comes before an earlier one.
-        files = pl.read_parquet(part.documents, columns=["file", "record"]).with_row_index("row")
+        files = pl.read_parquet(part[0], columns=["file", "record"]).with_row_index("row")
         # An archive is in one part as a whole, its members in the archive's own order.
         raw = pl.col("file").str.splitn("//", 2).struct[0]
         earlier = pl.col("file").eq(pl.col("file").shift(1)) & pl.col("record").lt(pl.col("record").shift(1))
@@ -319,10 +331,8 @@ def _in_order(parts: Sequence[CleanPart]) -> pl.LazyFrame:
         else:
             pieces.append([part, row, num_rows])
     if not pieces:
-        return pl.LazyFrame(schema={**DOCUMENTS, **STATISTICS, **DECISIONS})
-    return pl.concat([_side_by_side(part, row, num_rows) for part, row, num_rows in pieces])
-
-
-def _side_by_side(part: CleanPart, row: int, num_rows: int) -> pl.LazyFrame:
-    files = (part.documents, part.statistics, part.decisions)
-    return pl.concat([pl.scan_parquet(path).slice(row, num_rows) for path in files], how="horizontal")
+        return pl.LazyFrame(schema=schema)
+    return pl.concat(
+        pl.concat([pl.scan_parquet(path).slice(row, num_rows) for path in part], how="horizontal")
+        for part, row, num_rows in pieces
+    )

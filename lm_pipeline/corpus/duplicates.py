@@ -1,345 +1,246 @@
 """Exact and near duplicates across all corpora of a dataset, with their clusters kept.
 
 Documents with the same text are exact duplicates. Of the distinct texts, those that share an LSH band of their MinHash
-signatures are candidates (see `minhash.py`); a candidate pair is a near duplicate when the *true* Jaccard similarity
-of its shingle sets reaches the threshold. Clusters are the connected components of exact and near duplicate pairs.
-Documents with fewer words than a shingle have exact duplicates only: their sets are empty and would all collide.
+signatures are candidates, and near duplicates when their true Jaccard similarity reaches the threshold
+(`near_duplicates.py`). Clusters are the connected components of exact and near duplicate pairs; one member of each
+stays. Documents with fewer words than a shingle have exact duplicates only: their sets are empty and would all collide.
 
-**Large buckets.** Pairs that already are in one cluster are not compared. In a bucket of up to `_ALL_PAIRS`
-documents every other pair is. In a larger one (boilerplate) a document is compared with the one before it and with
-the `_LEADERS` most recent leaders, where a leader is a document that joined nothing when it came: the cost is linear
-in the bucket, and a family of near duplicates is joined through its leader. A pair can only be missed there when it
-differs from all of those, and it has as many other bands to meet in.
+**What it costs.** All that is needed of a text is computed once per part of a corpus (`minhash.write_signatures`).
+The search sorts keys that are on disk, some million at a time, and reads the texts of candidates alone, whose shingle
+sets go to disk again. In memory are a few integers per document. Candidates that an earlier search has compared are
+not read, so new documents cost the reading of their own signatures and of the texts that they resemble.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numba
 import numpy as np
 import polars as pl
-import xxhash
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.minhash import ngram_hashes, shingle_sets
+from lm_pipeline.corpus.documents import in_order
+from lm_pipeline.corpus.equal_keys import equal_keys
+from lm_pipeline.corpus.near_duplicates import NearClusters, fetch
+from lm_pipeline.corpus.shared_text import examples, shared_text
+from lm_pipeline.corpus.tables import TableFile, slices
 from lm_pipeline.errors import InputError
-from lm_pipeline.specs.dataset import Duplicates, NearDuplicates
+from lm_pipeline.specs.dataset import Duplicates
 
-_ALL_PAIRS = 256
-_LEADERS = 64
-_BATCH_ROWS = 4096
-_NUM_EXAMPLES = 10
-_EXCERPT_CHARACTERS = 160
+UNIQUE = pl.Schema(
+    {
+        "document_id": pl.String,
+        "corpus": pl.String,
+        "text_hash": pl.String,  # xxh3_128 of the text, hex
+        "cluster": pl.Int64,  # the row of the cluster's chosen document
+        "kept": pl.Boolean,
+        "kind": pl.String,  # why it is not kept
+        "duplicate_of": pl.String,  # id of the chosen document, for exact and near duplicates
+        "similarity": pl.Float32,  # to it
+        "score": pl.Float32,  # of the quality model; null without one
+    }
+)
+"""Columns of `unique.parquet`."""
 
 
-def find_duplicates(documents: pl.LazyFrame, signatures: Sequence[Path], spec: Duplicates, out: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Part:
+    """The files of one part of a corpus that the search reads.
+
+    Attributes:
+        documents: its `documents.parquet`.
+        decisions: which of them cleaning has kept; the others are not there for the search.
+        signatures: what `minhash.write_signatures` made of the documents.
+        scores: what `quality_model.write_scores` made of them; None without a quality model.
+    """
+
+    documents: Path
+    decisions: Path
+    signatures: Path
+    scores: Path | None = None
+
+
+def find_duplicates(
+    corpora: Sequence[Sequence[Part]],
+    spec: Duplicates,
+    out: Path,
+    previous: Path | None = None,
+    min_score: float | None = None,
+) -> dict[str, Any]:
     """Find every document's cluster, and which document of a cluster stays.
 
     Args:
-        documents: `document_id`, `corpus` and `text` in canonical order: corpora as the dataset names them, file,
-            record. Read in batches, twice.
-        signatures: files of `write_signatures` that together cover all documents; ignored where `spec.near` is null.
+        corpora: the parts of each corpus, in the dataset's order of corpora. All have scores or none.
         spec: what counts as a duplicate and which member is kept.
-        out: an existing folder that receives `unique.parquet`, one row per document in the order given:
-            `document_id`, `corpus`, `text_hash` (xxh3_128 of the text, hex), `cluster` (row of the cluster's kept
-            document), `kept`, `kind` ("exact" where an earlier document has the same text, else "near"),
-            `duplicate_of` (id of the kept document) and `similarity` to it. In a chain A ~ B ~ C the similarity of A
-            and C can be below the threshold; it is stored as it is. These three are null for what is kept.
-            With `exact: false` same texts share a cluster, so that no split divides them, but all stay.
+        out: an existing folder that receives `unique.parquet`: one row per document in canonical order (corpora as
+            they are given, file, record) with the columns `UNIQUE`. `kind` is "exact" where the chosen document has
+            the same text, or an earlier one has; "near" for other duplicates; "low_quality" for a chosen document
+            below `min_score`. In a chain A ~ B ~ C the similarity of A and C can be below the threshold; it is stored
+            as it is. With `exact: false` same texts share a cluster, so that no split divides them, but all stay. And
+            `verdicts.parquet`, where near duplicates are searched for: the pairs that were compared.
+        previous: `verdicts.parquet` of an earlier search with the same `spec.near`, which spares comparisons and
+            changes nothing else.
+        min_score: documents that score below are not chosen where another one is there, and not kept.
 
     Returns:
-        `documents_in`, `kept`, `exact`, `near`, `num_clusters` (of two or more), `largest_cluster`, `matrix` (rows
-        `[corpus of the removed, corpus of the kept, count]`) and `examples` (at most 10 pairs with excerpts).
+        `documents_in` = `kept` + `exact` + `near` + `low_quality`, `num_clusters` (of two or more),
+        `largest_cluster`, `undated` (documents without a date that can be read; where the oldest are kept), `matrix`
+        (see `shared_text`) and `examples` (at most 10 pairs with excerpts).
 
     Raises:
-        InputError: there is no document, an id comes twice, or a signature is missing.
+        InputError: there is no document, an id comes twice, or signatures or scores are not those of the documents.
     """
-    table = _hash_texts(documents)
-    rows = np.arange(len(table))
-    first = table.select(pl.col("row").min().over("text_hash"))["row"].to_numpy()
-    cluster_of, near_clusters = first.copy(), None
-    if spec.near is not None:
-        distinct = rows[first == rows]
-        near_clusters = _NearClusters(table, distinct, documents, signatures, spec.near)
-        component = rows.copy()
-        component[distinct] = near_clusters.components
-        cluster_of = component[first]
-    length = table["num_characters"].to_numpy() if spec.keep == "longest" else np.zeros(len(table), np.int64)
-    representative = _representatives(cluster_of, length)
-    same_text = first == first[representative]
-    kept = (representative == rows) | (same_text & (not spec.exact))
-    exact = (first != rows) & spec.exact
-    similarity = np.ones(len(table))
-    if near_clusters is not None:
-        other = np.flatnonzero(~same_text)
-        similarity[other] = near_clusters.similarities(first[other], first[representative[other]])
-    table = table.with_columns(
-        cluster=pl.Series(representative, dtype=pl.Int64),
-        kept=pl.Series(kept),
-        kind=pl.Series(np.where(exact, "exact", "near"), dtype=pl.String),
-        duplicate_of=table["document_id"].gather(representative),
-        similarity=pl.Series(similarity, dtype=pl.Float32),
-    )
-    of_removed = pl.when(~pl.col("kept")).then(pl.col("kind", "duplicate_of", "similarity"))
-    unique = table.select("document_id", "corpus", "text_hash", "cluster", "kept", of_removed)
-    unique.write_parquet(out / "unique.parquet", compression="zstd")
-    return _summarise(unique, documents)
+    index = _index(corpora)
+    num_rows = index.select(pl.len()).collect(engine="streaming").item()
+    rows = np.arange(num_rows)
+    first = _first_of_text(index, num_rows)
+    documents = [part.documents for corpus in corpora for part in corpus]
+    scores = _column(index, "score") if "score" in index.collect_schema() else None
+    with TemporaryDirectory(dir=out) as scratch:
+        near = None
+        if spec.near is not None:
+            near = NearClusters(index, first == rows, documents, spec.near, Path(scratch), previous)
+        cluster_of = near.parents[first] if near else first
+        passes = np.ones(num_rows, np.bool_) if scores is None or min_score is None else scores >= min_score
+        order, undated = _preference(index, spec, scores, num_rows)
+        chosen = _choose(cluster_of, passes, order)
+        same_text = first == first[chosen]
+        similarity = np.where(same_text, 1.0, np.nan).astype(np.float32)
+        if near is not None:
+            other = np.flatnonzero(~same_text)
+            similarity[other] = near.similarities(first[other], first[chosen[other]])
+            near.write_verdicts(out / "verdicts.parquet")
+    removed = (chosen != rows) & ~(same_text & (not spec.exact))
+    exact = removed & spec.exact & (same_text | (first != rows))
+    kind = np.where(exact, "exact", np.where(removed, "near", np.where(passes, "", "low_quality")))
+    _write(index, out / "unique.parquet", chosen, kind, similarity, scores)
+    sizes = np.bincount(chosen)
+    counts = {name: int((kind == name).sum()) for name in ("exact", "near", "low_quality")}
+    summary = {
+        "documents_in": num_rows,
+        "kept": int((kind == "").sum()),
+        **counts,
+        "num_clusters": int((sizes > 1).sum()),
+        "largest_cluster": int(sizes.max()),
+        **({} if undated is None else {"undated": undated}),
+        "matrix": shared_text(index, chosen, sizes),
+        "examples": examples(pl.scan_parquet(out / "unique.parquet"), documents),
+    }
+    assert summary["documents_in"] == summary["kept"] + sum(counts.values()), "a document was lost or counted twice"
+    return summary
 
 
-def batches(documents: pl.LazyFrame, *columns: str) -> Iterator[pl.DataFrame]:
-    """Read a frame's columns in order, a bounded number of rows at a time."""
-    return documents.select(columns).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
-
-
-def _hash_texts(documents: pl.LazyFrame) -> pl.DataFrame:
-    """All documents without their texts: row, document_id, corpus, text_hash, num_characters."""
-    parts = []
-    for batch in batches(documents, "document_id", "corpus", "text"):
-        hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in batch["text"]]
-        parts.append(
-            batch.select(
-                "document_id", "corpus", num_characters=pl.col("text").str.len_chars().cast(pl.Int64)
-            ).with_columns(text_hash=pl.Series(hashes, dtype=pl.String))
-        )
-    table = pl.concat(parts) if parts else pl.DataFrame()
-    if table.is_empty():
+def _index(corpora: Sequence[Sequence[Part]]) -> pl.LazyFrame:
+    """What is known of all documents without their texts, in canonical order."""
+    frames = []
+    for parts in filter(None, corpora):
+        files = [[path for path in (part.signatures, part.decisions, part.scores) if path] for part in parts]
+        for part, paths in zip(parts, files, strict=True):
+            _check_lengths([part.documents, *paths])
+        schemas = [pl.read_parquet_schema(path) for path in files[0]]
+        columns = pl.Schema({name: dtype for schema in schemas for name, dtype in schema.items()})
+        frames.append(in_order(files, columns).filter("kept"))
+    index = pl.concat(frames) if frames else pl.LazyFrame(schema={"document_id": pl.String})
+    # Whether an id comes twice is asked in 64 bits of it first: almost always that is all there is to ask.
+    keys = index.select(pl.col("document_id").str.head(16).str.to_integer(base=16, dtype=pl.UInt64, strict=False))
+    counts = keys.select(pl.len(), num_distinct=pl.col("document_id").n_unique())
+    num_rows, num_distinct = counts.collect(engine="streaming").row(0)
+    if num_rows == 0:
         raise InputError(
             "The corpora of this dataset have no document left after cleaning. Look at the decisions and"
             " quarantine.parquet of their `documents` for the reasons, or loosen the cleaning rules."
         )
-    twice = table.filter(pl.col("document_id").is_duplicated())
+    if num_distinct < num_rows:
+        _refuse_repeated_ids(index)
+    return index
+
+
+def _check_lengths(files: Sequence[Path]) -> None:
+    lengths = [pq.read_metadata(path).num_rows for path in files]
+    if len(set(lengths)) > 1:
+        raise InputError(
+            f"{', '.join(map(str, files[1:]))} have {lengths[1:]} rows for the {lengths[0]} of {files[0]}. They come"
+            " from different materializations: materialize the corpora of this dataset again."
+        )
+
+
+def _refuse_repeated_ids(index: pl.LazyFrame) -> None:
+    twice = index.group_by("document_id").agg("corpus").filter(pl.col("corpus").list.len() > 1).collect()
     if len(twice):
+        identifier, corpora = twice.sort("document_id").row(0)
         raise InputError(
-            f"The document id {twice['document_id'][0]} comes twice (corpora {twice['corpus'].unique().to_list()});"
-            " ids are made of corpus, file and record, so some part was given twice. Materialize the corpora again."
+            f"The document id {identifier} comes twice (corpora {sorted(set(corpora))}); ids are made of corpus, file"
+            " and record, so some part was given twice. Materialize the corpora again."
         )
-    return table.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
 
 
-def _representatives(cluster_of: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
-    """By row: the row of its cluster's longest member; the first of equals."""
-    order = np.lexsort((np.arange(len(cluster_of)), -length, cluster_of))
-    clusters, begins = np.unique(cluster_of[order], return_index=True)
-    chosen = np.zeros(len(cluster_of), np.int64)
-    chosen[clusters] = order[begins]
-    return chosen[cluster_of]
+def _column(index: pl.LazyFrame, name: str) -> NDArray[Any]:
+    return index.select(name).collect(engine="streaming")[name].to_numpy()
 
 
-class _NearClusters:
-    """Clusters of near duplicates among distinct texts, and the shingle sets by which they were verified.
-
-    `components[i]` is a row of the table: the first member of the cluster of `distinct[i]`.
-    """
-
-    def __init__(
-        self,
-        table: pl.DataFrame,
-        distinct: NDArray[np.int64],
-        documents: pl.LazyFrame,
-        signatures: Iterable[Path],
-        spec: NearDuplicates,
-    ) -> None:
-        rows, keys = _band_keys(table[distinct].select("row", "document_id"), signatures, spec)
-        meets = np.zeros(len(rows), np.bool_)
-        for band in keys:
-            _, inverse, counts = np.unique(band, return_inverse=True, return_counts=True)
-            meets |= counts[inverse] > 1
-        rows, keys = rows[meets], keys[:, meets]
-        self._position = np.full(len(table), -1, np.int64)
-        self._position[rows] = np.arange(len(rows))
-        self._shingles, self._offsets = _read_shingles(documents, self._position >= 0, spec.ngram)
-        sets = self._shingles, self._offsets
-        parents = np.arange(len(rows))
-        for band in keys:
-            order = np.argsort(band, kind="stable")
-            begins = np.flatnonzero(np.concatenate([[True], band[order][1:] != band[order][:-1]]))
-            ends = np.append(begins[1:], len(order))
-            for begin, end in zip(begins[ends - begins > 1], ends[ends - begins > 1], strict=True):
-                _join_bucket(order[begin:end], sets, spec.threshold, parents)
-        self.components = distinct.copy()
-        candidate = self._position[distinct] >= 0
-        roots = [_root(parents, at) for at in self._position[distinct[candidate]]]
-        self.components[candidate] = rows[roots]
-
-    def similarities(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
-        """True Jaccard similarity of pairs of rows; both must be members of clusters."""
-        return _jaccard_pairs(self._position[left], self._position[right], (self._shingles, self._offsets))
+def _first_of_text(index: pl.LazyFrame, num_rows: int) -> NDArray[np.int64]:
+    """By row: the first row with the same text."""
+    first = np.arange(num_rows)
+    for sharing, _ in equal_keys(index, "text_key", num_rows):
+        rows = np.sort(sharing)
+        hashes = fetch(index, ["text_hash"], rows).with_columns(row=pl.Series(rows))
+        first[rows] = hashes.select(pl.col("row").min().over("text_hash"))["row"].to_numpy()
+    return first
 
 
-def _band_keys(
-    wanted: pl.DataFrame, signatures: Iterable[Path], spec: NearDuplicates
-) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Rows (ascending, int64, N) that have a signature, and their LSH keys (uint64, num_bands x N)."""
-    rows, keys, found = [], [], 0
-    for path in signatures:
-        part = pl.read_parquet(path, columns=["document_id", "signature"])
-        part = part.join(wanted, on="document_id", how="inner", maintain_order="left")
-        found += len(part)
-        part = part.drop_nulls("signature")
-        if len(part) == 0:
-            continue
-        minima = part["signature"].to_numpy().reshape(len(part), spec.num_bands, spec.rows_per_band)
-        rows.append(part["row"].to_numpy())
-        keys.append(_fold_rows(minima))
-    if found != len(wanted):
-        raise InputError(
-            f"{found} signatures were found for {len(wanted)} documents. Signatures and documents come from different"
-            " materializations: materialize the corpora of this dataset again."
-        )
-    if not rows:
-        return np.zeros(0, np.int64), np.zeros((spec.num_bands, 0), np.uint64)
-    all_rows = np.concatenate(rows)
-    order = np.argsort(all_rows)
-    return all_rows[order], np.ascontiguousarray(np.concatenate(keys)[order].T)
+def _preference(
+    index: pl.LazyFrame, spec: Duplicates, scores: NDArray[np.float32] | None, num_rows: int
+) -> tuple[NDArray[Any], int | None]:
+    """By row: what `keep` compares, the smallest first; and how many documents have no date where that is asked."""
+    if spec.keep == "longest":
+        return -_column(index, "num_characters"), None
+    if spec.keep == "best_score":
+        assert scores is not None, "the spec refuses best_score without a quality model"
+        return -scores, None
+    if spec.keep == "oldest":
+        dates = index.select("date").collect(engine="streaming")["date"]
+        return dates.fill_null(np.iinfo(np.int64).max).to_numpy(), dates.null_count()
+    return np.zeros(num_rows, np.int8), None
 
 
-@numba.njit(cache=True)
-def _fold_rows(minima):
-    """One key per band from its rows' hashes: (N, bands, rows) to (N, bands)."""
-    num, num_bands, num_rows = minima.shape
-    keys = np.empty((num, num_bands), np.uint64)
-    for document in range(num):
-        for band in range(num_bands):
-            keys[document, band] = ngram_hashes(minima[document, band], num_rows)[0]
-    return keys
+def _choose(cluster_of: NDArray[np.int64], passes: NDArray[np.bool_], order: NDArray[Any]) -> NDArray[np.int64]:
+    """By row: the chosen row of its cluster: of those that pass, if any does, the first by order, then by row."""
+    chosen = cluster_of.copy()
+    members = np.flatnonzero((np.bincount(cluster_of, minlength=len(cluster_of)) > 1)[cluster_of])
+    ranked = members[np.lexsort((members, order[members], ~passes[members], cluster_of[members]))]
+    clusters, begins = np.unique(cluster_of[ranked], return_index=True)
+    best = np.arange(len(cluster_of))
+    best[clusters] = ranked[begins]
+    return best[chosen]
 
 
-def _read_shingles(
-    documents: pl.LazyFrame, wanted: NDArray[np.bool_], ngram: int
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Shingle sets of the wanted rows, in order."""
-    sets, sizes, begin = [np.zeros(0, np.uint64)], [np.zeros(1, np.int64)], 0
-    if wanted.any():
-        for batch in batches(documents, "text"):
-            texts = batch["text"].filter(pl.Series(wanted[begin : begin + len(batch)]))
-            begin += len(batch)
-            shingles, offsets = shingle_sets(texts, ngram)
-            sets.append(shingles)
-            sizes.append(np.diff(offsets))
-    return np.concatenate(sets), np.cumsum(np.concatenate(sizes))
-
-
-@numba.njit(cache=True)
-def _jaccard(left, right, threshold):
-    """Jaccard similarity of two ascending arrays of distinct values; 0 as soon as it cannot reach the threshold."""
-    # With i shared values the similarity is i / (|A| + |B| - i), so this many must be shared.
-    total = len(left) + len(right)
-    spare = min(len(left), len(right)) - threshold * total / (1 + threshold) + 1e-6
-    a = b = shared = 0
-    short, long = (left, right) if len(left) <= len(right) else (right, left)
-    while a < len(short) and b < len(long):
-        if short[a] == long[b]:
-            shared += 1
-            a += 1
-            b += 1
-        elif short[a] < long[b]:
-            a += 1
-            spare -= 1
-            if spare < 0:
-                return 0.0
-        else:
-            b += 1
-    return shared / (total - shared)
-
-
-@numba.njit(cache=True)
-def _jaccard_pairs(left, right, sets):
-    shingles, offsets = sets
-    similarities = np.empty(len(left), np.float64)
-    for pair in range(len(left)):
-        a, b = left[pair], right[pair]
-        similarities[pair] = _jaccard(shingles[offsets[a] : offsets[a + 1]], shingles[offsets[b] : offsets[b + 1]], 0.0)
-    return similarities
-
-
-@numba.njit(cache=True)
-def _root(parents, member):
-    while parents[member] != member:
-        parents[member] = parents[parents[member]]
-        member = parents[member]
-    return member
-
-
-@numba.njit(cache=True)
-def _try_to_join(a, b, sets, threshold, parents):
-    """Whether two documents are in one cluster, after comparing them unless they were already."""
-    root_a, root_b = _root(parents, a), _root(parents, b)
-    if root_a == root_b:
-        return True
-    shingles, offsets = sets
-    left, right = shingles[offsets[a] : offsets[a + 1]], shingles[offsets[b] : offsets[b + 1]]
-    if _jaccard(left, right, threshold) < threshold:
-        return False
-    parents[max(root_a, root_b)] = min(root_a, root_b)
-    return True
-
-
-@numba.njit(cache=True)
-def _join_bucket(bucket, sets, threshold, parents):
-    """Join what is similar among the documents of one bucket; see the module's docstring for large ones."""
-    if len(bucket) <= _ALL_PAIRS:
-        for i in range(1, len(bucket)):
-            for j in range(i):
-                _try_to_join(bucket[i], bucket[j], sets, threshold, parents)
-        return
-    leaders = np.empty(len(bucket), np.int64)
-    num_leaders = 0
-    for i in range(len(bucket)):
-        joined = i > 0 and _try_to_join(bucket[i], bucket[i - 1], sets, threshold, parents)
-        for at in range(num_leaders - 1, max(-1, num_leaders - 1 - _LEADERS), -1):
-            joined |= _try_to_join(bucket[i], leaders[at], sets, threshold, parents)
-        if not joined:
-            leaders[num_leaders] = bucket[i]
-            num_leaders += 1
-
-
-def _summarise(unique: pl.DataFrame, documents: pl.LazyFrame) -> dict[str, Any]:
-    removed = unique.filter(~pl.col("kept"))
-    sizes = unique["cluster"].value_counts()["count"]
-    corpora = unique["corpus"]
-    order = {name: place for place, name in enumerate(corpora.unique(maintain_order=True))}
-    counts = Counter(zip(removed["corpus"], corpora.gather(removed["cluster"]), strict=True))
-    matrix = sorted(counts.items(), key=lambda item: (order[item[0][0]], order[item[0][1]]))
-    summary = {
-        "documents_in": len(unique),
-        "kept": int(unique["kept"].sum()),
-        "exact": int((removed["kind"] == "exact").sum()),
-        "near": int((removed["kind"] == "near").sum()),
-        "num_clusters": int((sizes > 1).sum()),
-        "largest_cluster": int(sizes.max()),  # type: ignore[arg-type]
-        "matrix": [[removed_from, kept_in, count] for (removed_from, kept_in), count in matrix],
-        "examples": _examples(unique, removed, documents),
-    }
-    assert summary["documents_in"] == summary["kept"] + summary["exact"] + summary["near"]
-    return summary
-
-
-def _examples(unique: pl.DataFrame, removed: pl.DataFrame, documents: pl.LazyFrame) -> list[dict[str, Any]]:
-    """Near duplicates first, from the most similar to the least, evenly spaced; exact ones where those are few."""
-    near = removed.filter(pl.col("kind") == "near").sort("similarity", descending=True, maintain_order=True)
-    places = np.unique(np.linspace(0, len(near) - 1, min(len(near), _NUM_EXAMPLES)).astype(int))
-    chosen = pl.concat([near[places], removed.filter(pl.col("kind") == "exact")]).head(_NUM_EXAMPLES)
-    if chosen.is_empty():
-        return []
-    wanted = pl.concat([chosen["document_id"], chosen["duplicate_of"]]).unique()
-    excerpt = pl.col("text").str.head(_EXCERPT_CHARACTERS)
-    found = documents.filter(pl.col("document_id").is_in(wanted.implode())).select("document_id", excerpt).collect()
-    excerpts = dict(found.iter_rows())
-    corpora = dict(
-        unique.filter(pl.col("document_id").is_in(wanted.implode())).select("document_id", "corpus").iter_rows()
-    )
-    return [
-        {
-            "kind": row["kind"],
-            "similarity": round(row["similarity"], 4),
-            "corpus": row["corpus"],
-            "document_id": row["document_id"],
-            "excerpt": excerpts[row["document_id"]],
-            "duplicate_of": row["duplicate_of"],
-            "duplicate_of_corpus": corpora[row["duplicate_of"]],
-            "duplicate_of_excerpt": excerpts[row["duplicate_of"]],
-        }
-        for row in chosen.iter_rows(named=True)
-    ]
+def _write(
+    index: pl.LazyFrame,
+    path: Path,
+    chosen: NDArray[np.int64],
+    kind: NDArray[np.str_],
+    similarity: NDArray[np.float32],
+    scores: NDArray[np.float32] | None,
+) -> None:
+    """Write `unique.parquet`, some rows at a time."""
+    duplicate = (kind == "exact") | (kind == "near")
+    similarity = np.where(duplicate, similarity, np.nan)
+    wanted = np.unique(chosen[duplicate])
+    identifiers = fetch(index, ["document_id"], wanted)["document_id"]
+    with TableFile(path, UNIQUE) as file:
+        for begin, frame in slices(index.select("document_id", "corpus", "text_hash")):
+            own = slice(begin, begin + len(frame))
+            at = np.searchsorted(wanted, chosen[own])
+            partner = pl.Series(np.where(duplicate[own], at, -1)).replace(-1, None)
+            rows = frame.with_columns(
+                cluster=pl.Series(chosen[own]),
+                kept=pl.Series(kind[own] == ""),
+                kind=pl.Series(kind[own], dtype=pl.String).replace("", None),
+                duplicate_of=identifiers.gather(partner),
+                similarity=pl.Series(similarity[own], dtype=pl.Float32).fill_nan(None),
+                score=pl.lit(None, pl.Float32) if scores is None else pl.Series(scores[own], dtype=pl.Float32),
+            )
+            file.write(rows)

@@ -9,6 +9,10 @@ rows, a pair of similarity 0.8 meets in some band with probability 0.92, one of 
 The hash family is h_i(x) = a_i x + b_i modulo 2**64, with odd a_i, over shingles that are well mixed already.
 """
 
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +20,19 @@ import numba
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
+import xxhash
 from numpy.typing import NDArray
 
+from lm_pipeline.corpus.tables import TableFile
 from lm_pipeline.corpus.words import Texts, hashed_words
 from lm_pipeline.specs.dataset import NearDuplicates
 
-_BATCH_ROWS = 4096
+_BATCH_ROWS = 2048
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT_32 = np.uint64(32)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def ngram_hashes(words, ngram):
     """The hash of every n-gram of a sequence of word hashes.
 
@@ -48,7 +54,7 @@ def ngram_hashes(words, ngram):
     return hashes
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _distinct(words, offsets, ngram):
     """Distinct n-gram hashes per document, ascending, and their offsets."""
     shingles = np.empty(len(words), np.uint64)
@@ -78,7 +84,7 @@ def shingle_sets(texts: Texts, ngram: int) -> tuple[NDArray[np.uint64], NDArray[
     return _distinct(*hashed_words(texts), ngram)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _minima(shingles, offsets, multipliers, addends):
     num_hashes = len(multipliers)
     signatures = np.full((len(offsets) - 1, num_hashes), np.uint64(0xFFFFFFFFFFFFFFFF))
@@ -115,38 +121,122 @@ def signatures(texts: Texts, spec: NearDuplicates) -> tuple[NDArray[np.uint64], 
     return _minima(shingles, offsets, *family), np.diff(offsets)
 
 
-def write_signatures(documents_parquet: Path, spec: NearDuplicates, out: Path) -> dict[str, Any]:
-    """Write the signatures of one part of a corpus.
+def band_column(band: int) -> str:
+    """The name of the column that holds a band's LSH keys."""
+    return f"band_{band}"
+
+
+@numba.njit(cache=True, nogil=True)
+def _fold_rows(minima):
+    """One key per band from its rows' hashes: (N, bands, rows) to (bands, N)."""
+    num, num_bands, num_rows = minima.shape
+    keys = np.empty((num_bands, num), np.uint64)
+    for document in range(num):
+        for band in range(num_bands):
+            keys[band, document] = ngram_hashes(minima[document, band], num_rows)[0]
+    return keys
+
+
+def write_signatures(documents_parquet: Path, spec: NearDuplicates | None, out: Path) -> dict[str, Any]:
+    """Write what the search for duplicates has to know of each document of one part, so that it needs no texts.
 
     Args:
-        documents_parquet: a file with `document_id` and `text`.
-        spec: shingle length, bands, rows and seed.
-        out: an existing folder that receives `signatures.parquet`: `document_id`, `signature` (array of uint64; null
-            for documents with fewer words than a shingle, which can only have exact duplicates) and `num_shingles`.
+        documents_parquet: a part's documents.
+        spec: shingle length, bands, rows and seed; None where only exact duplicates are wanted: then there are no
+            bands and no shingles.
+        out: an existing folder that receives `signatures.parquet`, in the order of the documents: `document_id`,
+            `corpus`, `file`, `record`, `text_hash` (xxh3_128 of the text, hex), `text_key` (its last 64 bits),
+            `num_characters`, `date` (microseconds since 1970, null where there is none that can be read),
+            `num_shingles` (distinct) and `band_0`, `band_1`, ...: a hash of each band of the MinHash signature, null
+            for documents with fewer words than a shingle, which can only have exact duplicates.
 
     Returns:
         `documents`, `with_signature`, `num_shingles`.
     """
-    num_hashes = spec.num_bands * spec.rows_per_band
-    schema = {"document_id": pl.String, "signature": pl.Array(pl.UInt64, num_hashes), "num_shingles": pl.Int64}
-    written = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest())
     summary = {"documents": 0, "with_signature": 0, "num_shingles": 0}
     with (
         pq.ParquetFile(documents_parquet) as source,
-        pq.ParquetWriter(out / "signatures.parquet", written.schema, compression="zstd") as writer,
+        TableFile(out / "signatures.parquet", _schema(spec)) as file,
+        ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
-        for batch in source.iter_batches(_BATCH_ROWS, columns=["document_id", "text"]):
-            minima, num_shingles = signatures(batch.column("text"), spec)
-            frame = pl.DataFrame(
-                {
-                    "document_id": pl.Series(batch.column("document_id")),
-                    "signature": pl.Series(minima, dtype=schema["signature"]),
-                    "num_shingles": num_shingles,
-                },
-                schema=schema,
-            ).with_columns(pl.when(pl.col("num_shingles") > 0).then("signature"))
-            writer.write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(written.schema))
+        columns = ["document_id", "corpus", "file", "record", "date", "text"]
+        batches = source.iter_batches(_BATCH_ROWS, columns=columns)
+        for frame in _in_order(threads, lambda batch: _describe(pl.DataFrame(batch), spec), batches):
+            file.write(frame)
             summary["documents"] += len(frame)
-            summary["with_signature"] += int((num_shingles > 0).sum())
-            summary["num_shingles"] += int(num_shingles.sum())
+            summary["with_signature"] += int((frame["num_shingles"] > 0).sum())
+            summary["num_shingles"] += int(frame["num_shingles"].sum())
     return summary
+
+
+def _schema(spec: NearDuplicates | None) -> pl.Schema:
+    bands = range(spec.num_bands if spec else 0)
+    return pl.Schema(
+        {
+            "document_id": pl.String,
+            "corpus": pl.String,
+            "file": pl.String,
+            "record": pl.Int64,
+            "text_hash": pl.String,
+            "text_key": pl.UInt64,
+            "num_characters": pl.Int64,
+            "date": pl.Int64,
+            "num_shingles": pl.Int64,
+            **{band_column(band): pl.UInt64() for band in bands},
+        }
+    )
+
+
+def _in_order(threads: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Results in the order of the items, with a few at work at a time: memory does not depend on how many come."""
+    pending: deque[Future[Any]] = deque()
+    for item in items:
+        pending.append(threads.submit(work, item))
+        if len(pending) > (os.cpu_count() or 1):
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _describe(batch: pl.DataFrame, spec: NearDuplicates | None) -> pl.DataFrame:
+    hashes = [xxhash.xxh3_128_digest(text.encode()) for text in batch["text"]]
+    num_shingles, bands = np.zeros(len(batch), np.int64), {}
+    if spec is not None:
+        minima, num_shingles = signatures(batch["text"], spec)
+        keys = _fold_rows(minima.reshape(len(batch), spec.num_bands, spec.rows_per_band))
+        bands = {band_column(band): keys[band] for band in range(spec.num_bands)}
+    return batch.with_columns(
+        num_characters=pl.col("text").str.len_chars().cast(pl.Int64),
+        date=microseconds(pl.col("date")),
+        text_hash=pl.Series([value.hex() for value in hashes], dtype=pl.String),
+        text_key=np.frombuffer(b"".join(hashes), ">u8")[1::2].astype(np.uint64),
+        num_shingles=num_shingles,
+        **bands,
+    ).with_columns(pl.when(pl.col("num_shingles") > 0).then(pl.col(name)).alias(name) for name in bands)
+
+
+def microseconds(date: pl.Expr) -> pl.Expr:
+    """A date as text, in microseconds since 1970 (UTC where it names no zone); null where it cannot be read.
+
+    What can be read: ISO 8601 down to a year alone, and the form of HTTP and mail (RFC 9110, RFC 5322).
+
+    >>> dates = pl.DataFrame({"date": ["1970-01-01", "1970-01-01T01:00:00+01:00", "1970", "yesterday", None]})
+    >>> dates.select(microseconds(pl.col("date")))["date"].to_list()
+    [0, 0, 0, None, None]
+    """
+    text = date.cast(pl.String).str.strip_chars()
+    iso = text.str.replace(r"^(\d{4}-\d\d-\d\d)[ T]", "${1}T")
+    zoned = (
+        iso.str.replace(r"Z$", "+00:00").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us"),
+        text.str.replace(r"(GMT|UTC|UT)$", "+0000").str.to_datetime(
+            "%a, %d %b %Y %H:%M:%S %z", strict=False, time_unit="us"
+        ),
+    )
+    plain = (
+        iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"),
+        iso.str.to_datetime("%Y-%m-%dT%H:%M", strict=False, time_unit="us"),
+        text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
+        (text.str.extract(r"^(\d{4}-\d\d)$") + "-01").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
+        (text.str.extract(r"^(\d{4})$") + "-01-01").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
+    )
+    return pl.coalesce([form.cast(pl.Int64) for form in (*zoned, *plain)])

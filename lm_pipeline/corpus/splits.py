@@ -29,7 +29,7 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.specs.dataset import Decontamination, Split
 
 SPLITS = ("train", "validation", "test")
-EXCLUSIONS = ("exact", "near", "contaminated", "bridging")
+EXCLUSIONS = ("exact", "near", "repeated", "low_quality", "contaminated", "bridging")
 LEDGER_SCHEMA = {"key": pl.String, "split": pl.String}
 
 _TRAIN, _VALIDATION, _TEST = range(3)
@@ -44,12 +44,13 @@ def split_documents(
     spec: Split,
     decontamination: Decontamination | None,
     out: Path,
+    against: pl.LazyFrame | None = None,
 ) -> dict[str, Any]:
     """Decide every document's split, and exclude training text that repeats evaluation text.
 
     Args:
         unique: `unique.parquet` of `find_duplicates`.
-        documents: the same documents in the same order: `document_id`, `text`, `group` and `num_bytes`.
+        documents: the same documents in the same order: `document_id`, `corpus`, `text`, `group` and `num_bytes`.
         ledger: the ledger written last time, or None.
         spec: fractions and seed.
         decontamination: its parameters, or None to leave training text as it is.
@@ -57,6 +58,7 @@ def split_documents(
             `group`, `split`, `exclusion`; exactly one of the last two is null), `contamination.parquet` (see
             `decontamination.py`) and `ledger.parquet` (`key`: "document:<text_hash>" or "group:<corpus>:<group>",
             `split`; by key).
+        against: documents of further corpora that must not be trained on: `document_id`, `corpus` and `text`.
 
     Returns:
         `documents_in`, the number of documents by split and by exclusion, `bytes` (by split), `per_corpus` (the same
@@ -74,7 +76,8 @@ def split_documents(
     contaminated = np.zeros(len(table), np.bool_)
     hits, searched = pl.DataFrame(schema=CONTAMINATION_SCHEMA), None
     if decontamination is not None:
-        hits, contaminated, searched = find_contamination(documents, split > _TRAIN, split == _TRAIN, decontamination)
+        evaluation, training = split > _TRAIN, split == _TRAIN
+        hits, contaminated, searched = find_contamination(documents, evaluation, training, decontamination, against)
     exclusion = (
         pl.when(pl.Series(contaminated))
         .then(pl.lit("contaminated"))

@@ -74,7 +74,7 @@ def _folded() -> NDArray[np.uint32]:
     return np.array([fold(code) for code in range(_NUM_FOLDED)], np.uint32)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _scan(data, text_offsets, tables, words, word_offsets):
     """Hash every word of UTF-8 texts in one pass over the bytes. Returns the number of words."""
     classes, folded = tables

@@ -62,7 +62,7 @@ class Decontamination(Spec):
     min_overlap: Fraction = 0.5
     """A paragraph is hit when at least this fraction of its n-grams stands in the evaluation text."""
     against: tuple[str, ...] = ()
-    """Further corpora whose text must not be trained on. They are not part of the dataset."""
+    """Further corpora whose text must not be trained on, such as benchmarks. They are not part of the dataset."""
 
 
 class Split(Spec):
@@ -148,6 +148,20 @@ class DatasetSpec(Spec):
     """The tokenizer."""
     packing: Packing = Packing()
     """Whether windows of training cross the borders of documents."""
+
+    @model_validator(mode="after")
+    def _check_roles(self) -> "DatasetSpec":
+        if self.duplicates.keep == "best_score" and self.quality is None:
+            raise ValueError("duplicates.keep is best_score, but there is no `quality` model that gives scores")
+        inside = sorted(set(self.corpora) & set(self.decontamination.against if self.decontamination else ()))
+        if inside:
+            raise ValueError(
+                f"decontamination.against names {inside}, which are corpora of the dataset itself; its validation and"
+                " test splits are always searched for. Take them out of `against`, or out of `corpora`"
+            )
+        if self.quality and (both := sorted(set(self.quality.good) & set(self.quality.bad))):
+            raise ValueError(f"quality.good and quality.bad both name {both}; a corpus can be an example of one kind")
+        return self
 
     @model_validator(mode="after")
     def _each_corpus_once(self) -> "DatasetSpec":

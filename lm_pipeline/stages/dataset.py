@@ -1,20 +1,28 @@
 """Dataset nodes: `<dataset>/unique_documents`, `splits`, `tokenizer`, `token_shards` and `baselines`."""
 
+import functools
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_pipeline import locks
-from lm_pipeline.artifacts import Artifact, Staging, digest_file
-from lm_pipeline.errors import MissingArtifactError
+from lm_pipeline.artifacts import Artifact, Stage, Staging, digest_file, digest_of
+from lm_pipeline.errors import CorruptArtifactError, MissingArtifactError
 from lm_pipeline.graph import Build, Node, numbers
 from lm_pipeline.provenance import provenance
 from lm_pipeline.specs import DatasetSpec
-from lm_pipeline.specs.dataset import NearDuplicates
+from lm_pipeline.specs.dataset import QualityModel
 from lm_pipeline.stages import versions
 
 if TYPE_CHECKING:
     import polars as pl
+
+AGAINST = "against:"
+"""How the roles of corpora begin that are searched for and are not part of the dataset."""
+REPEATED = "repeated.parquet"
+UNIT_FILES = ("units.parquet", "counts.parquet")
 
 BASELINE_SPEC = {"num_bootstrap": 1000, "confidence": 0.95, "seed": 0}
 """How baselines are measured: as `specs.experiment.Evaluation` does by default."""
@@ -24,6 +32,11 @@ def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
     """The nodes of a dataset, all but its leaderboard (see `stages.leaderboard`)."""
     documents = {corpus: f"documents/{corpus}" for corpus in spec.corpora}
     whole = spec.model_dump(mode="json")
+    against = {
+        f"{AGAINST}{corpus}": f"documents/{corpus}"
+        for corpus in (spec.decontamination.against if spec.decontamination else ())
+    }
+    model = {"quality_model": f"{name}/quality_model"} if spec.quality else {}
 
     def node(stage: str, inputs: Mapping[str, str], fields: Mapping[str, Any], write: Any) -> Node:
         return Node(
@@ -38,15 +51,20 @@ def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
         )
 
     return [
+        *_quality_node(spec, whole, node),
         node(
             "unique_documents",
-            documents,
-            {"corpora": whole["corpora"], "duplicates": whole["duplicates"]},
+            {**model, **documents},
+            {
+                "corpora": whole["corpora"],
+                "duplicates": whole["duplicates"],
+                "min_score": spec.quality.min_score if spec.quality else None,
+            },
             lambda build: _write_unique(spec, build),
         ),
         node(
             "splits",
-            {"unique": f"{name}/unique_documents", **documents},
+            {"unique": f"{name}/unique_documents", **documents, **against},
             {"dataset": name, "split": whole["split"], "decontamination": whole["decontamination"]},
             lambda build: _write_splits(name, spec, build),
         ),
@@ -66,82 +84,171 @@ def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
     ]
 
 
-def _corpora(spec: DatasetSpec, build: Build) -> dict[str, list[Artifact]]:
-    """The parts of each corpus, in the spec's order."""
-    return {corpus: build.store.open_parts(build.inputs[corpus]) for corpus in spec.corpora}
-
-
 def _documents(spec: DatasetSpec, build: Build) -> "pl.LazyFrame":
     """All kept documents of the dataset in canonical order: corpora as the spec names them, then file, then record."""
+    return _read(build, spec.corpora)
+
+
+def _read(build: Build, roles: Iterable[str]) -> "pl.LazyFrame":
+    """The kept documents of some inputs, one corpus after another."""
     import polars as pl
 
     from lm_pipeline.corpus.documents import clean_parts, read_documents
 
-    return pl.concat(
-        read_documents(clean_parts(build.inputs[corpus], parts)) for corpus, parts in _corpora(spec, build).items()
-    )
+    corpora = [build.inputs[role] for role in roles]
+    return pl.concat(read_documents(clean_parts(corpus, build.store.open_parts(corpus))) for corpus in corpora)
+
+
+def _quality_node(spec: DatasetSpec, whole: Mapping[str, Any], node: Callable[..., Node]) -> list[Node]:
+    """The quality model's node, if the dataset has one."""
+    if spec.quality is None:
+        return []
+    quality = spec.quality
+    examples = {f"documents_{corpus}": f"documents/{corpus}" for corpus in (*quality.good, *quality.bad)}
+    fields = {key: whole["quality"][key] for key in ("good", "bad", "seed")}
+    return [node("quality_model", examples, fields, lambda build: _write_quality_model(quality, build))]
+
+
+def _write_quality_model(spec: QualityModel, build: Build) -> None:
+    from lm_pipeline.corpus.quality_model import train_quality_model
+
+    good, bad = (_read(build, [f"documents_{corpus}" for corpus in side]) for side in (spec.good, spec.bad))
+    summary = train_quality_model(good, bad, spec, build.staging.path)
+    build.staging.summary = summary
+    build.log(f"area under the curve {summary['auc']:.4f} on {summary['held_out']:,} held-out documents")
+    build.spool.params({"good": ", ".join(spec.good), "bad": ", ".join(spec.bad)})
+    build.spool.metrics(0, numbers(summary))
 
 
 def _write_unique(spec: DatasetSpec, build: Build) -> None:
-    from lm_pipeline.corpus.duplicates import find_duplicates
+    from lm_pipeline.corpus.documents import clean_parts
+    from lm_pipeline.corpus.duplicates import Part, find_duplicates
+    from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text
 
-    signatures = []
-    if spec.duplicates.near:
-        for parts in _corpora(spec, build).values():
-            signatures += [_signatures(part, spec.duplicates.near, build) for part in parts]
-    build.staging.parts = signatures
-    summary = find_duplicates(
-        _documents(spec, build),
-        [item.path("signatures.parquet") for item in signatures],
-        spec.duplicates,
-        build.staging.path,
-    )
-    # The signatures are how duplicates were found, not what was found: they have no say in the content's digest.
-    build.staging.content_digest = _file_digest(build, "unique.parquet")
-    build.staging.summary = summary
+    parts: list[list[Part]] = []
+    units: list[list[UnitFiles]] = []
+    for corpus in spec.corpora:
+        artifacts = build.store.open_parts(build.inputs[corpus])
+        parts.append([])
+        units.append([])
+        for artifact, clean in zip(artifacts, clean_parts(build.inputs[corpus], artifacts), strict=True):
+            made = _describe_part(artifact, spec, build)
+            build.staging.parts += made.values()
+            scores = made["scores"].path("scores.parquet") if "scores" in made else None
+            signatures = made["signatures"].path("signatures.parquet")
+            parts[-1].append(Part(clean.documents, clean.decisions, signatures, scores))
+            if "units" in made:
+                units[-1].append(UnitFiles(*map(made["units"].path, UNIT_FILES), decisions=clean.decisions))
+    out = build.staging.path
+    min_score = spec.quality.min_score if spec.quality else None
+    summary = find_duplicates(parts, spec.duplicates, out, _previous_verdicts(spec, build), min_score)
+    content = ["unique.parquet"]
+    if spec.duplicates.repeated:
+        summary |= cut_repeated_text(units, out)
+        summary["kept"] -= summary["repeated"]
+        content.append("repeated.parquet")
+    # Signatures and verdicts are how duplicates were found, not what was found: they have no say in the digest.
+    build.staging.content_digest = _files_digest(build, content)
+    build.staging.summary = {"repeated": 0, **summary}
     build.log(
         f"{summary['kept']:,} of {summary['documents_in']:,} kept; {summary['exact']:,} exact, {summary['near']:,} near"
     )
     build.spool.metrics(0, numbers(summary))
 
 
-def _signatures(part: Artifact, spec: NearDuplicates, build: Build) -> Artifact:
+def _previous_verdicts(spec: DatasetSpec, build: Build) -> Path | None:
+    """Comparisons of the last time that are still valid."""
+    previous, near = build.previous, spec.duplicates.near
+    if previous is None or near is None or previous.manifest["stage_version"] != versions.UNIQUE_DOCUMENTS.version:
+        return None
+    if previous.manifest["spec"]["duplicates"]["near"] != near.model_dump(mode="json"):
+        return None
+    try:
+        return previous.verify().path("verdicts.parquet")
+    except CorruptArtifactError as error:  # it would only have saved time
+        build.log(f"comparing everything anew: {error}")
+        return None
+
+
+def _describe_part(part: Artifact, spec: DatasetSpec, build: Build) -> dict[str, Artifact]:
+    """What the search has to know of one part: made once, and reused while neither the part nor the settings change."""
+    near, repeated = spec.duplicates.near, spec.duplicates.repeated
+    documents = part.path("documents.parquet")
+
+    def made(
+        stage: Stage, fields: Mapping[str, Any], write_files: Callable[[Path], dict[str, Any]], **more: Artifact
+    ) -> Artifact:
+        started = time.time()
+
+        def write(staging: Staging) -> None:
+            staging.summary = write_files(staging.path)
+            staging.provenance = provenance(started)
+
+        return build.store.build(stage, {"part": part, **more}, fields, write, wait_seconds=600)[0]
+
     from lm_pipeline.corpus.minhash import write_signatures
 
-    started = time.time()
+    fields = near.model_dump(mode="json", exclude={"threshold"}) if near else {}
+    described = {"signatures": made(versions.SIGNATURES, fields, lambda out: write_signatures(documents, near, out))}
+    if repeated:
+        from lm_pipeline.corpus.repeated_text import write_units
 
-    def write(staging: Staging) -> None:
-        staging.summary = write_signatures(part.path("documents.parquet"), spec, staging.path)
-        staging.provenance = provenance(started)
+        fields = repeated.model_dump(mode="json")
+        described["units"] = made(versions.TEXT_UNITS, fields, lambda out: write_units(documents, repeated, out))
+    if spec.quality:
+        from lm_pipeline.corpus.quality_model import Scorer, write_scores
 
-    fields = spec.model_dump(mode="json", exclude={"threshold"})
-    return build.store.build(versions.SIGNATURES, {"part": part}, fields, write, wait_seconds=600)[0]
+        model = build.inputs["quality_model"]
+        scorer = functools.partial(Scorer.load, model.path("model.safetensors"))
+        described["scores"] = made(
+            versions.QUALITY_SCORES, {}, lambda out: write_scores(documents, scorer(), out), quality_model=model
+        )
+    return described
 
 
 def _write_splits(name: str, spec: DatasetSpec, build: Build) -> None:
     """Split what is unique. The ledger, which only grows, has a ref of its own and goes into the lineage by digest."""
     from lm_pipeline.corpus.splits import split_documents
 
+    unique = build.inputs["unique"]
     # A ref of its own for each seed: who tries another seed and comes back finds the splits that were decided.
     ledger_ref = f"{name}/split_ledger/{spec.split.seed}"
     lock = build.store.root / "work" / f"{ledger_ref}.lock"
     with locks.exclusive(lock, f"The split ledger of {name}", wait_seconds=600):
         ledger = _ledger(ledger_ref, build)
         summary = split_documents(
-            build.inputs["unique"].path("unique.parquet"),
-            _documents(spec, build),
+            unique.path("unique.parquet"),
+            _as_cut(_documents(spec, build), unique),
             ledger.path("ledger.parquet") if ledger else None,
             spec.split,
             spec.decontamination,
             build.staging.path,
+            against=_against(build),
         )
         grown = _grow_ledger(name, spec, ledger, build)
         build.store.set_ref(ledger_ref, grown)
     build.staging.parts = [grown]
-    build.staging.content_digest = _file_digest(build, "splits.parquet")
+    content = ["splits.parquet"]
+    if REPEATED in build.inputs["unique"].manifest["files"]:  # whoever reads split documents applies the cuts
+        shutil.copyfile(build.inputs["unique"].path(REPEATED), build.staging.path / REPEATED)
+        content.append(REPEATED)
+    build.staging.content_digest = _files_digest(build, content)
     build.staging.summary = summary
     build.log(f"train {summary['train']:,}, validation {summary['validation']:,}, test {summary['test']:,} documents")
     build.spool.metrics(0, numbers(summary))
+
+
+def _against(build: Build) -> "pl.LazyFrame | None":
+    """The documents of further corpora whose text must not be trained on."""
+    roles = [role for role in build.inputs if role.startswith(AGAINST)]
+    return _read(build, roles) if roles else None
+
+
+def _as_cut(documents: "pl.LazyFrame", holder: Artifact) -> "pl.LazyFrame":
+    """Documents without the text that repeats earlier ones, where the artifact says what that is."""
+    from lm_pipeline.corpus.repeated_text import without_cuts
+
+    return without_cuts(documents, holder.path(REPEATED)) if REPEATED in holder.manifest["files"] else documents
 
 
 def _ledger(ref: str, build: Build) -> Artifact | None:
@@ -180,7 +287,7 @@ def _split_documents(spec: DatasetSpec, build: Build) -> "pl.LazyFrame":
 
     splits = pl.scan_parquet(build.inputs["splits"].path("splits.parquet")).select("document_id", "split")
     return (
-        _documents(spec, build)
+        _as_cut(_documents(spec, build), build.inputs["splits"])
         .join(splits, on="document_id", how="inner", maintain_order="left")
         .filter(pl.col("split").is_not_null())
     )
@@ -232,3 +339,7 @@ def _write_baselines(build: Build) -> None:
 
 def _file_digest(build: Build, name: str) -> str:
     return digest_file(build.staging.path / name)
+
+
+def _files_digest(build: Build, names: Sequence[str]) -> str:
+    return digest_of({name: _file_digest(build, name) for name in names})

@@ -172,7 +172,11 @@ def _write_report(name: str, spec: ExperimentSpec, build: Build) -> None:
     data = ReportData(
         experiment=name,
         spec=spec.model_dump(mode="json"),
-        corpora={row["corpus"]: row["summary"] for row in lineage if row["stage"] == "documents"},
+        corpora={  # corpora that were only searched for, or examples of quality, are not the dataset's
+            row["corpus"]: row["summary"]
+            for row in lineage
+            if row["stage"] == "documents" and row["corpus"] in inputs["unique"].manifest["spec"]["corpora"]
+        },
         unique=inputs["unique"].summary,
         splits=inputs["splits"].summary,
         tokenizer=inputs["tokenizer"].summary,

@@ -9,9 +9,12 @@ from lm_pipeline.artifacts import Stage
 RAW_DOCUMENTS = Stage("raw_documents", 1)
 DOCUMENT_PART = Stage("document_part", 2)
 DOCUMENTS = Stage("documents", 2)
-SIGNATURES = Stage("signatures", 1)
-UNIQUE_DOCUMENTS = Stage("unique_documents", 1)
-SPLITS = Stage("splits", 1)
+SIGNATURES = Stage("signatures", 2)
+TEXT_UNITS = Stage("text_units", 1)
+QUALITY_MODEL = Stage("quality_model", 1)
+QUALITY_SCORES = Stage("quality_scores", 1)
+UNIQUE_DOCUMENTS = Stage("unique_documents", 2)
+SPLITS = Stage("splits", 2)
 SPLIT_LEDGER = Stage("split_ledger", 1)
 TOKENIZER = Stage("tokenizer", 1)
 TOKEN_SHARDS = Stage("token_shards", 1)
@@ -28,6 +31,9 @@ STAGES = {
         DOCUMENT_PART,
         DOCUMENTS,
         SIGNATURES,
+        TEXT_UNITS,
+        QUALITY_MODEL,
+        QUALITY_SCORES,
         UNIQUE_DOCUMENTS,
         SPLITS,
         SPLIT_LEDGER,

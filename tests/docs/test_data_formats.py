@@ -31,21 +31,36 @@ def test_tables_of_a_corpus():
 
 def test_tables_of_a_dataset(tmp_path):
     from lm_pipeline.corpus.decontamination import SCHEMA as CONTAMINATION
-    from lm_pipeline.corpus.duplicates import find_duplicates
+    from lm_pipeline.corpus.duplicates import UNIQUE, Part, find_duplicates
     from lm_pipeline.corpus.minhash import write_signatures
+    from lm_pipeline.corpus.near_duplicates import VERDICTS
+    from lm_pipeline.corpus.quality_model import SCORES
+    from lm_pipeline.corpus.repeated_text import COUNTS, CUTS, UNITS, UnitFiles, cut_repeated_text, write_units
     from lm_pipeline.corpus.splits import LEDGER_SCHEMA, split_documents
-    from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, Split
+    from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, RepeatedText, Split
     from lm_pipeline.tokenization.shards import _SCHEMA as SHARD
 
     texts = ["one two three four five six", "eins zwei drei", "一二三四五六七"]
-    frame = pl.DataFrame({"document_id": ["a", "b", "c"], "corpus": ["x"] * 3, "text": texts})
+    places = {"document_id": ["a", "b", "c"], "corpus": "x", "file": "f", "record": [0, 1, 2], "date": "2024"}
+    frame = pl.DataFrame({**places, "text": texts, "kept": True})
     frame = frame.with_columns(group=pl.lit(None, dtype=pl.String), num_bytes=pl.col("text").str.len_bytes())
     frame.write_parquet(tmp_path / "documents.parquet")
+    frame.select("kept").write_parquet(tmp_path / "decisions.parquet")
     write_signatures(tmp_path / "documents.parquet", NearDuplicates(), tmp_path)
-    unique = find_duplicates(frame.lazy(), [tmp_path / "signatures.parquet"], Duplicates(), tmp_path)
+    write_units(tmp_path / "documents.parquet", RepeatedText(), tmp_path)
+    part = Part(*(tmp_path / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))
+    unique = find_duplicates([[part]], Duplicates(), tmp_path)
+    units = UnitFiles(*(tmp_path / f"{name}.parquet" for name in ("units", "counts", "decisions")))
+    unique |= cut_repeated_text([[units]], tmp_path)
     splits = split_documents(tmp_path / "unique.parquet", frame.lazy(), None, Split(), None, tmp_path)
 
-    for name in ("signatures", "unique", "splits"):
+    signatures = pl.read_parquet_schema(tmp_path / "signatures.parquet").names()
+    bands = [name for name in signatures if name.startswith("band_")]
+    assert columns("### `signatures.parquet`") == [*signatures[: -len(bands)], f"{bands[0]} … {bands[-1]}"]
+    schemas = {"unique": UNIQUE, "verdicts": VERDICTS, "repeated": CUTS, "units": UNITS, "counts": COUNTS}
+    for name, schema in {**schemas, "scores": SCORES}.items():
+        assert columns(f"### `{name}.parquet`") == schema.names()
+    for name in (*schemas, "splits"):
         assert columns(f"### `{name}.parquet`") == pl.read_parquet_schema(tmp_path / f"{name}.parquet").names()
     assert columns("### `contamination.parquet`") == list(CONTAMINATION)
     assert columns("### `ledger.parquet`") == list(LEDGER_SCHEMA)

@@ -6,6 +6,7 @@ imported inside the functions. Add a stage here, run `python tests/golden/update
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -71,6 +72,10 @@ def _dataset(folder: Path) -> Path:
         {
             "document_id": [f"{row:032x}" for row in range(len(texts))],
             "corpus": ["golden"] * 6 + ["other"] * 4,
+            "file": ["f"] * len(texts),
+            "record": range(len(texts)),
+            "date": ["2024-05-01", None, "2023", "2025-01-01T00:00:00Z", *[None] * 6],
+            "num_characters": [len(text) for text in texts],
             "text": texts,
             "group": ["a", "b", None, "c", "d", "e", "a", None, None, "b"],
             "num_bytes": [len(text.encode()) for text in texts],
@@ -99,14 +104,73 @@ def unique_documents(folder: Path) -> str:
     """Find an exact, a short exact and two near duplicates."""
     import polars as pl
 
-    from lm_pipeline.corpus.duplicates import find_duplicates
+    from lm_pipeline.corpus.duplicates import Part, find_duplicates
+    from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text
     from lm_pipeline.specs.dataset import Duplicates
 
     signatures(folder)
-    documents = pl.scan_parquet(folder / "documents.parquet")
-    summary = find_duplicates(documents, [folder / "signatures.parquet"], Duplicates(), folder)
+    text_units(folder)
+    pl.DataFrame({"kept": [True] * 10}).write_parquet(folder / "decisions.parquet")
+    part = Part(*(folder / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))
+    summary = find_duplicates([[part]], Duplicates(), folder)
     assert (summary["kept"], summary["exact"], summary["near"]) == (6, 2, 2), summary
-    return _digest_rows(folder / "unique.parquet")
+    unique = _digest_rows(folder / "unique.parquet")
+    units = UnitFiles(*(folder / f"{name}.parquet" for name in ("units", "counts", "decisions")))
+    cut = folder / "cut"
+    cut.mkdir()
+    shutil.copyfile(folder / "unique.parquet", cut / "unique.parquet")
+    summary = cut_repeated_text([[units]], cut)
+    assert (summary["repeated"], summary["repeated_units"]) == (0, 0), summary
+    return unique + _digest_rows(cut / "repeated.parquet")
+
+
+def text_units(folder: Path) -> str:
+    """Hash the paragraphs of the same documents."""
+    from lm_pipeline.corpus.repeated_text import write_units
+    from lm_pipeline.specs.dataset import RepeatedText
+
+    write_units(_dataset(folder), RepeatedText(), folder)
+    return _digest_rows(folder / "units.parquet") + _digest_rows(folder / "counts.parquet")
+
+
+def quality_model(folder: Path) -> str:
+    """Train on sentences in both languages against lists; scores to three decimals."""
+    import polars as pl
+
+    from lm_pipeline.corpus.quality_model import Scorer, train_quality_model
+    from lm_pipeline.specs.dataset import QualityModel
+
+    _examples(folder)
+    train_quality_model(
+        pl.scan_parquet(folder / "good.parquet"),
+        pl.scan_parquet(folder / "bad.parquet"),
+        QualityModel(good=("g",), bad=("b",)),
+        folder,
+    )
+    scorer = Scorer.load(folder / "model.safetensors")
+    return digest_of([f"{score:.3f}" for score in scorer.scores([ENGLISH, CHINESE, "buy 1 2 3", "点击 下载", ""])])
+
+
+def _examples(folder: Path) -> None:
+    import polars as pl
+
+    good = [f"{text[row:]}" for row in range(25) for text in (ENGLISH, CHINESE)]
+    bad = [f"{row} buy now {row} click here {row * 7} 点击下载 {row}" for row in range(50)]
+    for side, texts in (("good", good), ("bad", bad)):
+        ids = [f"{side}{row}" for row in range(len(texts))]
+        pl.DataFrame({"document_id": ids, "text": texts}).write_parquet(folder / f"{side}.parquet")
+
+
+def quality_scores(folder: Path) -> str:
+    """Score the documents of the dataset by that model."""
+    import polars as pl
+
+    from lm_pipeline.corpus.quality_model import Scorer, write_scores
+
+    quality_model(folder)
+    write_scores(_dataset(folder), Scorer.load(folder / "model.safetensors"), folder)
+    scores = pl.read_parquet(folder / "scores.parquet").with_columns(pl.col("score").round(3))
+    return hashlib.sha256(scores.write_ndjson().encode()).hexdigest()
 
 
 def _split(folder: Path) -> None:
@@ -201,6 +265,9 @@ CASES: dict[str, tuple[Stage, Callable[[Path], str]]] = {
     "token_shards": (versions.TOKEN_SHARDS, token_shards),
     "checkpoint": (versions.CHECKPOINT, checkpoint),
     "signatures": (versions.SIGNATURES, signatures),
+    "text_units": (versions.TEXT_UNITS, text_units),
+    "quality_model": (versions.QUALITY_MODEL, quality_model),
+    "quality_scores": (versions.QUALITY_SCORES, quality_scores),
     "unique_documents": (versions.UNIQUE_DOCUMENTS, unique_documents),
     "splits": (versions.SPLITS, splits),
     "split_ledger": (versions.SPLIT_LEDGER, split_ledger),

@@ -9,7 +9,9 @@ from lm_pipeline.reports.formatting import integer, share, size
 LOSSES = {
     "exact": "Exact duplicates",
     "near": "Near duplicates",
-    "contaminated": "Contaminated: repeats validation or test text",
+    "repeated": "Repeated: nothing but text of earlier documents",
+    "low_quality": "Low quality: scored below the quality model's threshold",
+    "contaminated": "Contaminated: repeats evaluation text",
     "bridging": "Bridging: tied to two splits",
 }
 SPLITS = ("train", "validation", "test")
@@ -22,6 +24,7 @@ def funnel(data: ReportData) -> list[Block]:
         blocks += corpus_funnel(name, summary)
     blocks += dataset_funnel(data.spec.get("dataset", "dataset"), data.splits, list(data.corpora.values()))
     blocks += _contributions(data.splits)
+    blocks += _shared_text(data.unique)
     return blocks
 
 
@@ -66,6 +69,19 @@ def _contributions(splits: dict[str, Any]) -> list[Block]:
         rows.append(("All, in bytes of text", *(size(num_bytes.get(split, 0)) for split in SPLITS)))
     columns = (Column("Corpus"), *(Column(split.capitalize(), numeric=True) for split in SPLITS))
     return [Table("Documents that each corpus gives to each split", columns, tuple(rows))]
+
+
+def _shared_text(unique: dict[str, Any]) -> list[Block]:
+    rows = [(corpus, other, integer(num), integer(size)) for corpus, other, num, size in unique.get("matrix", [])]
+    if not rows:
+        return []
+    columns = (
+        Column("Corpus"),
+        Column("Has text of"),
+        Column("Documents", numeric=True),
+        Column("Characters", numeric=True),
+    )
+    return [Table("Documents that stand in another corpus too, or twice in their own", columns, tuple(rows))]
 
 
 def _identity(unit: str, total: int, parts: dict[str, int]) -> Paragraph:

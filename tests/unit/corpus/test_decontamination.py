@@ -16,9 +16,19 @@ def search(
 ) -> tuple[list[dict], dict[str, Any]]:
     texts = [*evaluation, *training]
     ids = [f"e{row}" for row in range(len(evaluation))] + [f"t{row}" for row in range(len(training))]
-    frame = pl.DataFrame({"document_id": ids, "text": texts}, schema={"document_id": pl.String, "text": pl.String})
+    schema = {"document_id": pl.String, "corpus": pl.String, "text": pl.String}
+    columns = {"document_id": ids, "corpus": ["c"] * len(texts), "text": texts}
+    frame = pl.DataFrame(columns, schema=schema).lazy()
     held_out = np.arange(len(texts)) < len(evaluation)
-    hits, contaminated, counts = find_contamination(frame.lazy(), held_out, ~held_out, spec)
+    hits, contaminated, counts = find_contamination(frame, held_out, ~held_out, spec)
+    # Evaluation text of another corpus is searched for in the same way.
+    further = frame.head(len(evaluation)).with_columns(corpus=pl.lit("benchmark"))
+    outside = frame.slice(len(evaluation))
+    none = np.zeros(len(training), np.bool_)
+    named, also_contaminated, also_counted = find_contamination(outside, none, ~none, spec, further)
+    assert named.equals(hits.with_columns(evaluation_corpus=pl.lit("benchmark", pl.String)))
+    assert also_contaminated.tolist() == contaminated[len(evaluation) :].tolist()
+    assert also_counted == counts
     assert set(hits["document_id"]) == {identifier for identifier, hit in zip(ids, contaminated, strict=True) if hit}
     assert (hits["overlap"] >= spec.min_overlap).all()
     return hits.to_dicts(), counts

@@ -2,6 +2,7 @@ import csv
 import gzip
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lm_pipeline.corpus import duplicates
-from lm_pipeline.corpus.duplicates import find_duplicates
+from lm_pipeline.corpus import equal_keys, near_duplicates
+from lm_pipeline.corpus.duplicates import Part, find_duplicates
 from lm_pipeline.corpus.minhash import write_signatures
 from lm_pipeline.corpus.words import fold, segment
 from lm_pipeline.errors import InputError
@@ -19,35 +20,55 @@ from lm_pipeline.specs.dataset import Duplicates, NearDuplicates
 NEAR = NearDuplicates()
 
 
+def write_part(folder: Path, corpus: str, texts: Sequence[str], spec: Duplicates, dates: Sequence[str] = ()) -> Part:
+    """Documents of one part of a corpus, and their signatures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    num = len(texts)
+    columns = {
+        "document_id": [f"{corpus}-{row}" for row in range(num)],
+        "corpus": [corpus] * num,
+        "file": ["f"] * num,
+        "record": range(num),
+        "date": dates or [None] * num,
+        "text": list(texts),
+    }
+    schema = dict.fromkeys(columns, pl.String) | {"record": pl.Int64}
+    pl.DataFrame(columns, schema=schema).write_parquet(folder / "documents.parquet")
+    pl.DataFrame({"kept": [True] * num}, schema={"kept": pl.Boolean}).write_parquet(folder / "decisions.parquet")
+    write_signatures(folder / "documents.parquet", spec.near, folder)
+    return Part(*(folder / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))
+
+
 def search(
-    folder: Path, corpora: dict[str, Sequence[str]], spec: Duplicates | None = None
+    folder: Path,
+    corpora: dict[str, Sequence[str]],
+    spec: Duplicates | None = None,
+    dates: Sequence[str] = (),
+    scores: Sequence[float] = (),
+    **options: Any,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Run signatures, a part a corpus, and the search over them; check what always must hold."""
     spec = spec or Duplicates()
     folder.mkdir(exist_ok=True)
-    parts, signatures = [], []
-    for name, texts in corpora.items():
-        part = folder / name
-        part.mkdir(exist_ok=True)
-        ids = [f"{name}-{row}" for row in range(len(texts))]
-        columns = {"document_id": ids, "corpus": [name] * len(texts), "text": list(texts)}
-        schema = {"document_id": pl.String, "corpus": pl.String, "text": pl.String}
-        pl.DataFrame(columns, schema=schema).write_parquet(part / "documents.parquet")
-        parts.append(pl.scan_parquet(part / "documents.parquet"))
-        if spec.near:
-            write_signatures(part / "documents.parquet", spec.near, part)
-            signatures.append(part / "signatures.parquet")
-    summary = find_duplicates(pl.concat(parts), signatures, spec, folder)
+    parts = [write_part(folder / name, name, texts, spec, dates) for name, texts in corpora.items()]
+    if scores:
+        (part,) = parts
+        path = part.documents.with_name("scores.parquet")
+        pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float32)}).write_parquet(path)
+        parts = [replace(part, scores=path)]
+    summary = find_duplicates([[part] for part in parts], spec, folder, **options)
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == (
+        ["unique.parquet", "verdicts.parquet"] if spec.near else ["unique.parquet"]
+    )
     unique = pl.read_parquet(folder / "unique.parquet")
-    removed = unique.filter(~pl.col("kept"))
-    kept_rows = unique.with_row_index("row").filter("kept")
-    assert summary["documents_in"] == len(unique) == summary["kept"] + summary["exact"] + summary["near"]
-    assert sum(count for *_, count in summary["matrix"]) == len(removed)
-    assert unique["kept"].gather(unique["cluster"]).all()
+    removed = unique.filter(pl.col("kind").is_in(["exact", "near"]))
+    losses = summary["exact"] + summary["near"] + summary["low_quality"]
+    assert summary["documents_in"] == len(unique) == summary["kept"] + losses
+    assert unique["kept"].equals(unique["kind"].is_null(), check_names=False)
+    assert (unique["cluster"].gather(unique["cluster"]) == unique["cluster"]).all()
     assert removed["duplicate_of"].to_list() == unique["document_id"].gather(removed["cluster"]).to_list()
-    assert kept_rows.select("kind", "duplicate_of", "similarity").null_count().row(0) == (len(kept_rows),) * 3
-    if spec.exact:
-        assert (kept_rows["row"] == kept_rows["cluster"]).all()
+    others = unique.filter(~pl.col("document_id").is_in(removed["document_id"].implode()))
+    assert others.select("duplicate_of", "similarity").null_count().row(0) == (len(others),) * 2
     return unique, summary
 
 
@@ -106,7 +127,16 @@ def test_exact_and_near_duplicates_join_one_cluster_across_corpora(tmp_path: Pat
     assert unique["cluster"].to_list() == [4, 1, 2, 4, 4, 2, 4]
     assert unique["kind"].to_list() == ["near", None, None, "exact", None, "exact", "exact"]
     assert unique["similarity"][0] == unique["similarity"][3] == pytest.approx(196 / 197)
-    assert summary["matrix"] == [["a", "b", 1], ["b", "b", 1], ["c", "b", 2]]
+    one = len(text)
+    assert summary["matrix"] == [
+        ["a", "b", 1, one],
+        ["a", "c", 1, one],
+        ["b", "a", 2, 2 * one + 4],
+        ["b", "b", 2, 2 * one + 4],
+        ["b", "c", 3, 2 * one + 4 + 5],
+        ["c", "a", 1, one + 4],
+        ["c", "b", 2, one + 4 + 5],
+    ]
     assert (summary["num_clusters"], summary["largest_cluster"]) == (2, 4)
     assert [example["kind"] for example in summary["examples"]] == ["near", "exact", "exact", "exact"]
     assert summary["examples"][0]["excerpt"] == text[:160]
@@ -138,8 +168,8 @@ def test_a_large_bucket_of_one_template_becomes_one_cluster(
 ) -> None:
     # The kernel sees the limit as a constant when it is compiled, so the small one runs the kernel's Python.
     if all_pairs == 2:
-        monkeypatch.setattr(duplicates, "_ALL_PAIRS", all_pairs)
-        monkeypatch.setattr(duplicates, "_join_bucket", duplicates._join_bucket.py_func)
+        monkeypatch.setattr(near_duplicates, "_ALL_PAIRS", all_pairs)
+        monkeypatch.setattr(near_duplicates, "_join_buckets", near_duplicates._join_buckets.py_func)
     generator = np.random.default_rng(3)
     families = [random_words(generator, 150, "en") for _ in range(3)]
     size = 400 if all_pairs == 256 else 40
@@ -163,6 +193,43 @@ def test_without_exact_removal_same_texts_stay_and_share_a_cluster(tmp_path: Pat
     assert unique["cluster"].to_list() == [0, 1, 0, 3, 1]
 
 
+def test_the_keep_rule_chooses_the_member_that_stays(tmp_path: Path) -> None:
+    words = random_words(np.random.default_rng(6), 200, "zh")
+    texts = [write(words, "zh") + "尾" * extra for extra in (2, 4, 0, 1)]
+    dates = ["not a date", "2024", "2001-02-03", "Fri, 02 Feb 2001 00:00:00 GMT"]
+    scores = [0.2, 0.4, 0.9, 0.9]
+    expected = {"first": 0, "longest": 1, "oldest": 3, "best_score": 2}
+    for keep, row in expected.items():
+        unique, summary = search(tmp_path / keep, {"a": texts}, Duplicates(keep=keep), dates, scores)  # type: ignore[arg-type]
+        assert unique["cluster"].to_list() == [row] * 4, keep
+        assert unique["score"].to_list() == pytest.approx(scores)
+        assert summary.get("undated") == (1 if keep == "oldest" else None)
+
+
+def test_a_document_below_the_minimum_score_stays_only_in_the_counts(tmp_path: Path) -> None:
+    words = random_words(np.random.default_rng(7), 200, "en")
+    texts = [write(words, "en"), write([*words, "longer"], "en"), "alone and bad", "alone and good", "alone and bad"]
+    scores = [0.9, 0.1, 0.2, 0.8, 0.2]
+    unique, summary = search(tmp_path, {"a": texts}, scores=scores, min_score=0.5)
+    # The longest of the cluster scores too low, so the other one is chosen.
+    assert unique["kind"].to_list() == [None, "near", "low_quality", None, "exact"]
+    assert unique["cluster"].to_list() == [0, 0, 2, 3, 2]
+    assert (summary["kept"], summary["near"], summary["low_quality"], summary["exact"]) == (2, 1, 1, 1)
+
+
+def test_passes_over_ranges_of_keys_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(8)
+    families = [random_words(generator, 100, "en") for _ in range(60)]
+    texts = [write(edited(families[number % 60], number % 3, generator, "en"), "en") for number in range(300)]
+    search(tmp_path / "one", {"a": texts[:150], "b": texts[150:]})
+    monkeypatch.setattr(equal_keys, "ROWS_PER_PASS", 7)
+    _, summary = search(tmp_path / "many", {"a": texts[:150], "b": texts[150:]})
+    assert summary["near"] > 50
+    assert summary["exact"] > 30
+    for name in ("unique.parquet", "verdicts.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+
+
 def test_without_near_removal_no_signature_is_needed(tmp_path: Path) -> None:
     unique, _ = search(tmp_path, {"a": ["a b", "a b", "A b"]}, Duplicates(near=None))
     assert unique["kept"].to_list() == [True, False, True]
@@ -178,14 +245,21 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_missing_signatures_repeated_ids_and_no_documents_are_refused(tmp_path: Path) -> None:
-    search(tmp_path, {"a": ["a b c d e f"], "b": ["g"]})
-    documents = [pl.scan_parquet(tmp_path / name / "documents.parquet") for name in "ab"]
-    with pytest.raises(InputError, match="1 signatures were found for 2 documents"):
-        find_duplicates(pl.concat(documents), [tmp_path / "a" / "signatures.parquet"], Duplicates(), tmp_path)
+    spec = Duplicates()
+    parts = [write_part(tmp_path / name, name, texts, spec) for name, texts in (("a", ["x", "y"]), ("b", ["z"]))]
+    mixed = replace(parts[0], signatures=parts[1].signatures)
+    with pytest.raises(InputError, match=r"have \[1, 2\] rows for the 2 of"):
+        find_duplicates([[mixed]], spec, tmp_path)
     with pytest.raises(InputError, match="comes twice"):
-        find_duplicates(pl.concat([documents[0], documents[0]]), [], Duplicates(), tmp_path)
+        find_duplicates([[parts[0]], [parts[0]]], spec, tmp_path)
     with pytest.raises(InputError, match="no document left"):
-        find_duplicates(documents[0].head(0), [], Duplicates(), tmp_path)
+        find_duplicates([[], [write_part(tmp_path / "c", "c", [], spec)]], spec, tmp_path)
+
+
+def test_a_corpus_without_documents_is_no_obstacle(tmp_path: Path) -> None:
+    unique, summary = search(tmp_path, {"a": [], "b": ["one text", "one text"]})
+    assert unique["kept"].to_list() == [True, False]
+    assert summary["matrix"] == [["b", "b", 2, 16]]
 
 
 def imdb(shared_data: Path) -> list[str]:

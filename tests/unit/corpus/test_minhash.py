@@ -5,9 +5,18 @@ import datasketch
 import numpy as np
 import polars as pl
 import pytest
+import xxhash
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.minhash import hash_family, ngram_hashes, shingle_sets, signatures, write_signatures
+from lm_pipeline.corpus.minhash import (
+    band_column,
+    hash_family,
+    microseconds,
+    ngram_hashes,
+    shingle_sets,
+    signatures,
+    write_signatures,
+)
 from lm_pipeline.corpus.words import fold, hashed_words, segment
 from lm_pipeline.specs.dataset import NearDuplicates
 
@@ -85,19 +94,42 @@ def test_the_seed_changes_the_family() -> None:
     assert hash_family(8, 1)[0].tolist() == hash_family(8, 1)[0].tolist()
 
 
-def test_signature_files_are_identical_bytes_and_leave_short_documents_without_signature(tmp_path: Path) -> None:
+def write_documents(path: Path, texts: list[str]) -> pl.DataFrame:
+    documents = pl.DataFrame(
+        {
+            "document_id": [f"{row:032x}" for row in range(len(texts))],
+            "corpus": "a",
+            "file": "f",
+            "record": range(len(texts)),
+            "date": [None, "2024-02-29"] * (len(texts) // 2),
+            "text": texts,
+        },
+        schema_overrides={"date": pl.String, "text": pl.String, "document_id": pl.String},
+    )
+    documents.write_parquet(path, row_group_size=1000)
+    return documents
+
+
+def test_signature_files_are_identical_bytes_and_leave_short_documents_without_bands(tmp_path: Path) -> None:
     left, _ = pairs("en")
     texts = [*left, "only four words here", ""] * 80  # more than one batch
-    documents = pl.DataFrame({"document_id": [f"{row:032x}" for row in range(len(texts))], "text": texts})
-    documents.write_parquet(tmp_path / "documents.parquet", row_group_size=1000)
+    documents = write_documents(tmp_path / "documents.parquet", texts)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         summary = write_signatures(tmp_path / "documents.parquet", SPEC, tmp_path / name)
     written = pl.read_parquet(tmp_path / "one" / "signatures.parquet")
-    assert written["document_id"].to_list() == documents["document_id"].to_list()
-    assert written.schema == {"document_id": pl.String, "signature": pl.Array(pl.UInt64, 112), "num_shingles": pl.Int64}
-    assert written["signature"].is_null().to_list() == ([False] * 60 + [True] * 2) * 80
-    np.testing.assert_array_equal(written["signature"][:60].to_numpy(), signatures(left, SPEC)[0])
+    same = ["document_id", "corpus", "file", "record"]
+    assert written.select(same).equals(documents.select(same).with_columns(pl.col("record").cast(pl.Int64)))
+    assert written["text_hash"].to_list() == [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
+    assert written["text_key"].to_list() == [int(value[16:], 16) for value in written["text_hash"]]
+    assert written["num_characters"].to_list() == [len(text) for text in texts]
+    assert written["date"].to_list()[:2] == [None, 1709164800000000]
+    minima, _ = signatures(left, SPEC)
+    for band in range(14):
+        keys = written[band_column(band)]
+        assert keys.is_null().to_list() == ([False] * 60 + [True] * 2) * 80
+        expected = [int(ngram_hashes(row, 8)[0]) for row in minima[:, band * 8 : band * 8 + 8]]
+        assert keys[:60].to_list() == expected
     assert summary == {
         "documents": 62 * 80,
         "with_signature": 60 * 80,
@@ -109,6 +141,35 @@ def test_signature_files_are_identical_bytes_and_leave_short_documents_without_s
 
 
 def test_a_part_without_documents_has_an_empty_signature_file(tmp_path: Path) -> None:
-    pl.DataFrame(schema={"document_id": pl.String, "text": pl.String}).write_parquet(tmp_path / "documents.parquet")
+    write_documents(tmp_path / "documents.parquet", [])
     assert write_signatures(tmp_path / "documents.parquet", SPEC, tmp_path)["documents"] == 0
     assert pl.read_parquet(tmp_path / "signatures.parquet").is_empty()
+
+
+def test_without_near_duplicates_there_are_no_bands(tmp_path: Path) -> None:
+    write_documents(tmp_path / "documents.parquet", ["one two three four five six", "x"])
+    assert write_signatures(tmp_path / "documents.parquet", None, tmp_path)["with_signature"] == 0
+    assert "band_0" not in pl.read_parquet_schema(tmp_path / "signatures.parquet")
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("1970-01-02", 86400),
+        ("1970-01-01T00:00:05Z", 5),
+        ("1970-01-01 01:00:05.000000+01:00", 5),
+        ("1970-01-01T00:01", 60),
+        ("1970-02", 31 * 86400),
+        ("1971", 365 * 86400),
+        ("Thu, 01 Jan 1970 00:00:07 GMT", 7),
+        ("Thu, 01 Jan 1970 08:00:07 +0800", 7),
+        ("一九七〇年", None),
+        ("1970-13-01", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_dates_are_read_in_the_forms_of_the_web(date: str | None, seconds: int | None) -> None:
+    frame = pl.DataFrame({"date": [date]}, schema={"date": pl.String})
+    value = frame.select(microseconds(pl.col("date"))).item()
+    assert value == (None if seconds is None else seconds * 1_000_000)

@@ -79,7 +79,7 @@ def decide(
         schema_overrides={"kind": pl.String},
     )
     unique.write_parquet(folder / "unique.parquet")
-    frame = unique.select("document_id").with_columns(
+    frame = unique.select("document_id", "corpus").with_columns(
         text=pl.Series([document.text for document in documents], dtype=pl.String),
         group=pl.Series([document.group for document in documents], dtype=pl.String),
         num_bytes=pl.Series([len(document.text.encode()) for document in documents], dtype=pl.Int64),
@@ -249,7 +249,8 @@ def test_training_text_that_repeats_test_text_is_excluded_and_its_witness_record
     assert splits["exclusion"].to_list() == [None, None, "contaminated"]
     assert (summary["contaminated"], summary["train"], summary["test"]) == (1, 0, 2)
     hits = pl.read_parquet(tmp_path / "new" / "contamination.parquet")
-    assert hits.select("document_id", "evaluation_document_id").rows() == [("dirty", "evaluation")]
+    named = hits.select("document_id", "evaluation_document_id", "evaluation_corpus").rows()
+    assert named == [("dirty", "evaluation", "a")]
     # Its place in the ledger stays: were the test text gone, it would be training text again.
     alone, _ = decide(tmp_path / "alone", [dirty], tmp_path / "new" / "ledger.parquet")
     assert alone["split"].to_list() == ["train"]
@@ -265,7 +266,8 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_other_documents_or_a_file_that_is_no_ledger_are_refused(tmp_path: Path) -> None:
     decide(tmp_path, singles(5))
-    frame = pl.DataFrame({"document_id": ["d1"], "text": ["x"], "group": [None], "num_bytes": [1]}).lazy()
+    columns = {"document_id": ["d1"], "corpus": ["a"], "text": ["x"], "group": [None], "num_bytes": [1]}
+    frame = pl.DataFrame(columns).lazy()
     with pytest.raises(InputError, match="not the same"):
         split_documents(tmp_path / "unique.parquet", frame, None, HALF, None, tmp_path)
     with pytest.raises(InputError, match="is not a split ledger"):

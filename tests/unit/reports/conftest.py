@@ -116,7 +116,7 @@ def example() -> ReportData:
     )
     corpora = {"python_docs": corpus(12_114, "en"), "chinese_law": corpus(3_870, "zh")}
     kept = sum(item["kept"] for item in corpora.values())
-    losses = {"exact": 1203, "near": 412, "contaminated": 37, "bridging": 4}
+    losses = {"exact": 1203, "near": 412, "repeated": 3, "low_quality": 70, "contaminated": 37, "bridging": 4}
     validation = test = 842
     train = kept - sum(losses.values()) - validation - test
     return ReportData(
@@ -135,7 +135,14 @@ def example() -> ReportData:
                 "chinese_law": {"train": 2100, "validation": 242, "test": 232},
             },
         },
-        unique={"documents_in": kept, "kept": kept - 1615, "exact": 1203, "near": 412, "num_clusters": 311},
+        unique={
+            "documents_in": kept,
+            "kept": kept - 1688,
+            "exact": 1203,
+            "near": 412,
+            "num_clusters": 311,
+            "matrix": [["python_docs", "python_docs", 1905, 2_204_113], ["python_docs", "chinese_law", 2, 913]],
+        },
         tokenizer={
             "algorithm": "unigram",
             "vocab_size": 4096,

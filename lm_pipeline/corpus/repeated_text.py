@@ -1,0 +1,304 @@
+"""Lines or paragraphs that stood in an earlier document already: menus, footers, disclaimers.
+
+A *unit* is a line, or a run of lines between empty lines, with the white space that follows it. Two units are the same
+when their words are (`words.py`: case and punctuation do not count). Each stays in the first document that has it,
+however often, and is taken out of all later ones. Nothing is written anew: what is stored are *cuts*, places in the
+texts, and whoever reads documents applies them (`without_cuts`).
+
+Units are hashed once per part of a corpus; the search sorts hashes on disk, as that for duplicates does. Two words of
+64 bits have to agree, so that a false cut cannot be expected before 10^18 units.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lm_pipeline.corpus.document_tables import DECISIONS
+from lm_pipeline.corpus.documents import in_order
+from lm_pipeline.corpus.equal_keys import equal_keys
+from lm_pipeline.corpus.minhash import ngram_hashes
+from lm_pipeline.corpus.near_duplicates import fetch
+from lm_pipeline.corpus.tables import TableFile, slices
+from lm_pipeline.corpus.words import hashed_words
+from lm_pipeline.specs.dataset import RepeatedText
+
+_BATCH_ROWS = 2048
+_OTHER = np.uint64(0xA5A5A5A5A5A5A5A5)
+
+UNITS = pl.Schema(
+    {
+        "file": pl.String,
+        "record": pl.Int64,
+        "key": pl.UInt64,
+        "check": pl.UInt64,
+        "begin": pl.Int64,  # in bytes of the text
+        "end": pl.Int64,  # where the next unit begins, or the text ends
+        "is_last": pl.Boolean,
+        "num_words": pl.Int64,
+        "num_characters": pl.Int64,
+        "gap_bytes": pl.Int64,  # between the text of the unit before and this one
+        "gap_characters": pl.Int64,
+    }
+)
+"""Columns of `units.parquet`: one row a unit of enough words."""
+
+COUNTS = pl.Schema({"file": pl.String, "record": pl.Int64, "num_units": pl.Int64, "num_words": pl.Int64})
+"""Columns of `counts.parquet`: one row a document; `num_units` of `units.parquet` are its own."""
+
+CUTS = pl.Schema(
+    {
+        "document_id": pl.String,
+        "begin": pl.Int64,  # in bytes of the text
+        "end": pl.Int64,
+        "num_characters": pl.Int64,
+        "repeats": pl.String,  # id of the document that has the unit first
+    }
+)
+"""Columns of `repeated.parquet`: one row a unit that is taken out."""
+
+
+def write_units(documents_parquet: Path, spec: RepeatedText, out: Path) -> dict[str, Any]:
+    """Hash the units of one part of a corpus.
+
+    Args:
+        documents_parquet: the part's documents.
+        spec: what a unit is, and the fewest words that are looked at.
+        out: an existing folder that receives `units.parquet` and `counts.parquet`, in the order of the documents.
+
+    Returns:
+        `documents`, `units`.
+    """
+    summary = {"documents": 0, "units": 0}
+    with (
+        pq.ParquetFile(documents_parquet) as source,
+        TableFile(out / "units.parquet", UNITS) as units_file,
+        TableFile(out / "counts.parquet", COUNTS) as counts_file,
+    ):
+        for batch in source.iter_batches(_BATCH_ROWS, columns=["file", "record", "text"]):
+            documents = pl.DataFrame(batch)
+            units, counts = _units(documents, spec)
+            units_file.write(units)
+            counts_file.write(counts)
+            summary["documents"] += len(documents)
+            summary["units"] += len(units)
+    return summary
+
+
+def _units(documents: pl.DataFrame, spec: RepeatedText) -> tuple[pl.DataFrame, pl.DataFrame]:
+    lines = (
+        documents.select("text").with_row_index("document").with_columns(pl.col("text").str.split("\n")).explode("text")
+    )
+    words, offsets = hashed_words(lines["text"])
+    table = lines.select(
+        pl.col("document").cast(pl.Int64),
+        empty=pl.col("text").str.strip_chars() == "",
+        num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1,  # its line end, which the last one has not
+        num_characters=pl.col("text").str.len_chars().cast(pl.Int64) + 1,
+    ).with_columns(
+        end=pl.col("num_bytes").cum_sum().over("document"),
+        end_characters=pl.col("num_characters").cum_sum().over("document"),
+        first_word=offsets[:-1],
+        last_word=offsets[1:],
+    )
+    joins = (pl.col("document") == pl.col("document").shift(1)) & ~pl.col("empty").shift(1)
+    unit = (
+        (~joins.fill_null(value=False)).cast(pl.Int64).cum_sum() if spec.unit == "paragraph" else pl.int_range(pl.len())
+    )
+    full = table.with_columns(unit=unit).filter(~pl.col("empty"))
+    units = full.group_by("document", "unit", maintain_order=True).agg(
+        begin=(pl.col("end") - pl.col("num_bytes")).first(),
+        begin_characters=(pl.col("end_characters") - pl.col("num_characters")).first(),
+        own_end=pl.col("end").last() - 1,
+        own_end_characters=pl.col("end_characters").last() - 1,
+        first_word=pl.col("first_word").first(),
+        last_word=pl.col("last_word").last(),
+    )
+    size = documents.select(
+        document=pl.int_range(pl.len()),
+        size=pl.col("text").str.len_bytes().cast(pl.Int64),
+        size_characters=pl.col("text").str.len_chars().cast(pl.Int64),
+        file="file",
+        record="record",
+    )
+    following, before = pl.col("begin").shift(-1).over("document"), pl.col("own_end").shift(1).over("document")
+    following_characters = pl.col("begin_characters").shift(-1).over("document")
+    before_characters = pl.col("own_end_characters").shift(1).over("document")
+    units = units.join(size, on="document", how="left", maintain_order="left").with_columns(
+        end=following.fill_null(pl.col("size")),
+        is_last=following.is_null(),
+        num_words=pl.col("last_word") - pl.col("first_word"),
+        num_characters=following_characters.fill_null(pl.col("size_characters")) - pl.col("begin_characters"),
+        gap_bytes=pl.col("begin") - before.fill_null(0),
+        gap_characters=pl.col("begin_characters") - before_characters.fill_null(0),
+    )
+    units = units.filter(pl.col("num_words") >= spec.min_words)
+    keys, checks = _hash_units(words, units["first_word"].to_numpy(), units["last_word"].to_numpy())
+    num_units = np.bincount(units["document"].to_numpy(), minlength=len(documents))
+    per_document = table.group_by("document", maintain_order=True).agg(
+        pl.col("last_word").last() - pl.col("first_word").first()
+    )
+    counts = documents.select("file", "record").with_columns(
+        num_units=pl.Series(num_units, dtype=pl.Int64), num_words=per_document["last_word"]
+    )
+    return units.with_columns(key=keys, check=checks).select(UNITS.names()), counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _hash_units(words, begins, ends):
+    keys, checks = np.empty(len(begins), np.uint64), np.empty(len(begins), np.uint64)
+    for unit in range(len(begins)):
+        own = words[begins[unit] : ends[unit]]
+        keys[unit] = ngram_hashes(own, len(own))[0]
+        checks[unit] = ngram_hashes(own ^ _OTHER, len(own))[0]
+    return keys, checks
+
+
+@dataclass(frozen=True)
+class UnitFiles:
+    """What `write_units` made of one part, and which of its documents cleaning has kept."""
+
+    units: Path
+    counts: Path
+    decisions: Path
+
+
+def cut_repeated_text(corpora: Sequence[Sequence[UnitFiles]], out: Path) -> dict[str, Any]:
+    """Find the units that repeat earlier ones, among the documents that are kept.
+
+    Args:
+        corpora: the parts of each corpus, in the dataset's order of corpora.
+        out: the folder with `unique.parquet` of the same documents. It receives `repeated.parquet`, with the columns
+            `CUTS`, and `unique.parquet` anew: documents of which no word is left are not kept any more, with
+            "repeated" as their `kind`.
+
+    Returns:
+        `repeated` (documents of which nothing is left), and of the others `repeated_units`, `repeated_characters` and
+        `documents_cut`.
+    """
+    units = pl.concat(in_order([[part.units] for part in parts], UNITS) for parts in corpora)
+    counted = pl.concat(
+        in_order([[part.counts, part.decisions] for part in parts], pl.Schema({**COUNTS, **DECISIONS}))
+        for parts in corpora
+    )
+    per_document = counted.select("num_units", "num_words", "kept").collect(engine="streaming")
+    clean = per_document["kept"].to_numpy()
+    num_words = per_document["num_words"].to_numpy()[clean]
+    kept = pl.read_parquet(out / "unique.parquet", columns=["kept"])["kept"].to_numpy()
+    # The row of `unique.parquet` of each unit's document; -1 where cleaning has rejected it.
+    document_of = np.repeat(np.where(clean, np.cumsum(clean) - 1, -1), per_document["num_units"].to_numpy())
+    repeats = _find(units, document_of, kept)
+    cut = np.flatnonzero(repeats >= 0)
+    table = fetch(units, ["begin", "end", "is_last", "num_words", "num_characters", "gap_bytes", "gap_characters"], cut)
+    table = table.with_columns(document=document_of[cut], first=document_of[repeats[cut]])
+    words = np.bincount(table["document"].to_numpy(), table["num_words"].to_numpy(), minlength=len(kept))
+    emptied = (words == num_words) & (words > 0)
+    table = _at_the_end(table.filter(~pl.Series(emptied).gather(table["document"])))
+    identifiers = pl.scan_parquet(out / "unique.parquet")
+    for column in ("document", "first"):
+        rows = table[column].unique().sort()
+        names = fetch(identifiers, ["document_id"], rows.to_numpy())["document_id"]
+        table = table.with_columns(names.gather(rows.search_sorted(table[column])).alias(f"{column}_id"))
+    cuts = table.select("begin", "end", "num_characters", document_id="document_id", repeats="first_id").select(
+        CUTS.names()
+    )
+    with TableFile(out / "repeated.parquet", CUTS) as file:
+        file.write(cuts)
+    _exclude(np.flatnonzero(emptied), out)
+    return {
+        "repeated": int(emptied.sum()),
+        "repeated_units": len(cuts),
+        "repeated_characters": int(cuts["num_characters"].sum()),
+        "documents_cut": cuts["document_id"].n_unique(),
+    }
+
+
+def _find(units: pl.LazyFrame, document_of: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """By unit: the first one that it repeats; -1 for what stays."""
+    repeats = np.full(len(document_of), -1, np.int64)
+    for sharing, _ in equal_keys(units, "key", len(document_of), np.append(kept, False)[document_of]):
+        rows = np.sort(sharing)
+        same = fetch(units, ["key", "check"], rows).with_columns(row=pl.Series(rows))
+        first = same.select(pl.col("row").min().over("key", "check"))["row"].to_numpy()
+        later = document_of[first] != document_of[rows]
+        repeats[rows[later]] = first[later]
+    return repeats
+
+
+def _at_the_end(cuts: pl.DataFrame) -> pl.DataFrame:
+    """Where all that follows is cut as well, the white space before goes too: no text ends with an empty line."""
+    followed = pl.col("end") == pl.col("begin").shift(-1).over("document")
+    run = (~followed.fill_null(value=False)).cast(pl.Int64).cum_sum(reverse=True).over("document")
+    marked = cuts.with_columns(run=run)
+    reaches_end = pl.col("is_last").any().over("document", "run")
+    leads = reaches_end & (pl.int_range(pl.len()).over("document", "run") == 0)
+    return marked.with_columns(
+        begin=pl.when(leads).then(pl.col("begin") - pl.col("gap_bytes")).otherwise("begin"),
+        num_characters=pl.col("num_characters") + pl.when(leads).then("gap_characters").otherwise(0),
+    )
+
+
+def _exclude(rows: NDArray[np.int64], out: Path) -> None:
+    if len(rows) == 0:
+        return
+    unique, renamed = out / "unique.parquet", out / "unique.before.parquet"
+    unique.rename(renamed)
+    table = pl.scan_parquet(renamed)
+    with TableFile(unique, pl.Schema(table.collect_schema())) as file:
+        for begin, frame in slices(table):
+            gone = np.zeros(len(frame), np.bool_)
+            gone[rows[(rows >= begin) & (rows < begin + len(frame))] - begin] = True
+            file.write(
+                frame.with_columns(
+                    kept=pl.col("kept") & ~pl.Series(gone),
+                    kind=pl.when(pl.Series(gone)).then(pl.lit("repeated")).otherwise("kind"),
+                )
+            )
+    renamed.unlink()
+
+
+def without_cuts(documents: pl.LazyFrame, repeated: Path) -> pl.LazyFrame:
+    """Documents as they are after `cut_repeated_text`: `text`, `num_bytes` and `num_characters` of what is left.
+
+    Args:
+        documents: with these three columns and `document_id`, in any order, which stays.
+        repeated: `repeated.parquet`.
+    """
+    cuts = pl.scan_parquet(repeated).group_by("document_id").agg(cut_begins="begin", cut_ends="end").collect()
+    left = (
+        pl.struct("text", "cut_begins", "cut_ends")
+        .map_batches(_cut, return_dtype=pl.String, is_elementwise=True)
+        .alias("text")
+    )
+    joined = documents.join(cuts.lazy(), on="document_id", how="left", maintain_order="left")
+    changed = pl.col("cut_begins").is_not_null()
+    return (
+        joined.with_columns(pl.when(changed).then(left).otherwise("text"))
+        .with_columns(
+            num_bytes=pl.when(changed).then(pl.col("text").str.len_bytes().cast(pl.Int64)).otherwise("num_bytes"),
+            num_characters=pl.when(changed)
+            .then(pl.col("text").str.len_chars().cast(pl.Int64))
+            .otherwise("num_characters"),
+        )
+        .drop("cut_begins", "cut_ends")
+    )
+
+
+def _cut(rows: pl.Series) -> pl.Series:
+    texts = []
+    for row in rows:
+        if row["cut_begins"] is None:
+            texts.append(None)
+            continue
+        data, at, pieces = row["text"].encode(), 0, []
+        for begin, end in sorted(zip(row["cut_begins"], row["cut_ends"], strict=True)):
+            pieces.append(data[at:begin])
+            at = end
+        texts.append(b"".join([*pieces, data[at:]]).decode())
+    return pl.Series(texts, dtype=pl.String)

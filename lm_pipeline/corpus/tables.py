@@ -1,0 +1,66 @@
+"""Large tables written and read piece by piece, with the same bytes whatever the pieces."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+import pyarrow.parquet as pq
+
+ROW_GROUP = 1 << 16
+
+
+class TableFile:
+    """A Parquet file to which frames are appended, in row groups of `ROW_GROUP` rows however they come.
+
+    Columns can be read alone, and quickly: hashes (uint64) are stored as they are, for they do not compress.
+    """
+
+    def __init__(self, path: Path, schema: pl.Schema) -> None:
+        self._columns = schema.names()
+        self._held: list[pl.DataFrame] = []
+        self._schema = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        compression = {name: "NONE" if dtype == pl.UInt64 else "ZSTD" for name, dtype in schema.items()}
+        dictionary = [name for name in ("corpus", "file", "kind") if name in schema]
+        self._writer = pq.ParquetWriter(
+            path,
+            self._schema,
+            compression=compression,  # pyright: ignore[reportArgumentType] - the stubs know one name only
+            use_dictionary=dictionary,  # pyright: ignore[reportArgumentType] - and booleans
+            write_statistics=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._held:
+            self._flush(pl.concat(self._held))
+        self._writer.close()
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Append rows."""
+        self._held.append(frame.select(self._columns))
+        if sum(map(len, self._held)) >= ROW_GROUP:
+            together = pl.concat(self._held)
+            whole = len(together) // ROW_GROUP * ROW_GROUP
+            self._flush(together[:whole])
+            self._held = [together[whole:]]
+
+    def _flush(self, frame: pl.DataFrame) -> None:
+        table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        self._writer.write_table(table.cast(self._schema), row_group_size=ROW_GROUP)
+
+
+def slices(table: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """A table in pieces of `ROW_GROUP` rows, each with the number of its first row, whatever batches it comes in."""
+    begin, held = 0, []
+    for batch in table.collect_batches(chunk_size=ROW_GROUP, maintain_order=True):
+        held.append(batch)
+        while sum(map(len, held)) >= ROW_GROUP:
+            together = pl.concat(held, rechunk=True)
+            yield begin, together.head(ROW_GROUP)
+            begin += ROW_GROUP
+            held = [together.slice(ROW_GROUP)]
+    if sum(map(len, held)):
+        yield begin, pl.concat(held, rechunk=True)

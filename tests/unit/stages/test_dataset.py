@@ -1,0 +1,130 @@
+import json
+
+import polars as pl
+import pytest
+
+from assets.checks import CHECKS
+from lm_pipeline.artifacts import Artifact, Store
+from lm_pipeline.corpus.documents import clean_parts, read_documents
+from lm_pipeline.errors import MissingArtifactError, SpecError
+from lm_pipeline.overview import overview
+from lm_pipeline.project import Project
+from tests.conftest import TinyProject, chinese_text, english_text
+
+FOOTER = "All rights reserved by the keepers of this page."
+CHINESE_FOOTER = "本站内容版权所有未经许可不得转载"
+OPTIONS = """\
+  corpora: [tiny_english, tiny_chinese]
+  duplicates: {keep: best_score, repeated: {unit: line}}
+  quality: {good: [fine], bad: [spam], min_score: 0.5}
+  decontamination: {against: [benchmark]}
+"""
+
+
+def spam(number: int) -> str:
+    return f"buy {number} click {number} now 点击下载 {number} free 免费 {number * 7}"
+
+
+@pytest.fixture
+def rich(tiny_fresh: TinyProject) -> TinyProject:
+    """The tiny dataset with every option on, and text for each of them to find."""
+    texts = {
+        "english": [english_text(0) + "\n" + FOOTER, english_text(200) + "\n" + FOOTER, FOOTER + "\n" + FOOTER.upper()],
+        "chinese": [chinese_text(0) + "\n" + CHINESE_FOOTER, chinese_text(200) + "\n" + CHINESE_FOOTER],
+    }
+    for name, lines in texts.items():
+        lines += [spam(ord(name[0])) * 3, "\n".join([english_text(300), chinese_text(300)])]
+        path = tiny_fresh.text / name / "b.jsonl"
+        path.write_text("".join(json.dumps({"text": text, "book": None}) + "\n" for text in lines), "utf-8")
+    extra = {
+        "fine": [english_text(n) for n in range(400, 440)] + [chinese_text(n) for n in range(400, 440)],
+        "spam": [spam(number) for number in range(60)],
+        "benchmark": [f"Question {n}: {english_text(n)}" for n in range(20, 23)] + [chinese_text(n) for n in (20, 21)],
+    }
+    for name, lines in extra.items():
+        folder = tiny_fresh.home.raw / name
+        folder.mkdir(parents=True)
+        (folder / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in lines), "utf-8")
+        declared = tiny_fresh.defs / "corpora" / name
+        declared.mkdir()
+        attributes = f"  source: {{kind: path, path: {folder}}}\n  cleaning: {{profile: none}}\n"
+        (declared / "defs.yaml").write_text(f"type: assets.Corpus\nattributes:\n{attributes}")
+    tiny_fresh.edit("tiny", "  corpora: [tiny_english, tiny_chinese]\n", OPTIONS)
+    return tiny_fresh
+
+
+def build(project: TinyProject, *stages: str) -> dict[str, Artifact]:
+    for asset in project.graph:
+        if asset.startswith(("raw_documents/", "documents/")):
+            project.materialize(asset)
+    return {stage: project.materialize(f"tiny/{stage}").artifact for stage in stages}
+
+
+def test_a_dataset_with_every_option_accounts_for_every_document(rich: TinyProject) -> None:
+    made = build(rich, "quality_model", "unique_documents", "splits", "tokenizer", "token_shards")
+    for stage, artifact in made.items():
+        for check in CHECKS[stage]:
+            passed, seen = check.examine(artifact)
+            assert passed, (stage, check.name, seen)
+    unique, splits = made["unique_documents"].summary, made["splits"].summary
+    assert unique["low_quality"] >= 2
+    assert unique["repeated"] == 1
+    assert unique["repeated_units"] >= 2
+    account = overview(Project(rich.home, rich.declarations, rich.graph))["datasets"]["tiny"]
+    assert account["holds"]
+    assert account["low_quality"] == unique["low_quality"]
+
+    hits = pl.read_parquet(made["splits"].path("contamination.parquet"))
+    named = hits.filter(pl.col("evaluation_corpus") == "benchmark")
+    assert named["evaluation_document_id"].n_unique() >= 3
+    assert splits["contaminated"] >= 3
+    cleaned = pl.concat(_documents(rich, corpus) for corpus in ("tiny_english", "tiny_chinese"))
+    table = pl.read_parquet(made["splits"].path("splits.parquet")).filter(pl.col("split").is_not_null())
+    with_split = cleaned.join(table, on="document_id")
+    trained_on = with_split.filter(pl.col("split") == "train")["text"]
+    for text in (english_text(20), english_text(21), english_text(22), chinese_text(20), chinese_text(21)):
+        assert not trained_on.str.contains(text, literal=True).any()
+
+    shards = made["token_shards"].summary["splits"]
+    assert sum(shard["bytes"] for shard in shards.values()) == sum(splits["bytes"].values())
+    assert sum(splits["bytes"].values()) < with_split["num_bytes"].sum()  # the footers are gone
+
+
+def _documents(project: TinyProject, corpus: str) -> pl.DataFrame:
+    store = Store(project.home.artifacts)
+    artifact = store.ref(f"documents/{corpus}")
+    assert artifact is not None
+    return read_documents(clean_parts(artifact, store.open_parts(artifact))).collect()
+
+
+def test_a_second_search_reuses_verdicts_and_what_parts_have(rich: TinyProject) -> None:
+    build(rich, "quality_model", "unique_documents")
+    signatures = {path.parent for path in rich.home.artifacts.glob("signatures/*/manifest.json")}
+    path = rich.text / "english" / "c.jsonl"
+    path.write_text(json.dumps({"text": english_text(5) + " More.", "book": None}) + "\n", "utf-8")
+    made = build(rich, "unique_documents")
+    grown = {path.parent for path in rich.home.artifacts.glob("signatures/*/manifest.json")}
+    assert signatures < grown
+    assert len(grown - signatures) == 1
+    assert made["unique_documents"].summary["near"] > 0
+
+
+def test_unknown_corpora_are_named(rich: TinyProject) -> None:
+    rich.edit("tiny", "against: [benchmark]", "against: [benchmrak]")
+    build(rich, "quality_model", "unique_documents")
+    with pytest.raises(MissingArtifactError, match=r"tiny/splits reads the corpus 'benchmrak'.*'benchmark'"):
+        rich.materialize("tiny/splits")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("against: [benchmark]", "against: [tiny_chinese]", r"against names \['tiny_chinese'\]"),
+        ("bad: [spam]", "bad: [fine]", r"both name \['fine'\]"),
+        ("  quality: {good: [fine], bad: [spam], min_score: 0.5}\n", "", "best_score, but there is no `quality`"),
+    ],
+)
+def test_contradictions_are_refused(rich: TinyProject, old: str, new: str, message: str) -> None:
+    rich.edit("tiny", old, new)
+    with pytest.raises(SpecError, match=message):
+        _ = rich.graph
