@@ -229,6 +229,12 @@ class EncoderDecoderModel(_Attention):
     initialisation: Literal["radford_2019", "devlin_2018", "glorot_2010", "nguyen_2019"] = "glorot_2010"
     """As in the decoder."""
 
+    @model_validator(mode="after")
+    def _embeddings_are_as_wide_as_the_rest(self) -> "EncoderDecoderModel":
+        if self.embedding_rank is not None:
+            raise ValueError("an encoder-decoder has no embeddings of low rank: leave embedding_rank out")
+        return self
+
 
 Model = Annotated[
     NgramModel | RnnModel | LstmModel | GruModel | CnnModel | TransformerModel | EncoderModel,

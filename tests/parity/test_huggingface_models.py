@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lm_pipeline.errors import InputError
+from lm_pipeline.models.encoder_decoder import EncoderDecoder
 from lm_pipeline.models.huggingface import export_model, form_of, import_model, import_spec
 from lm_pipeline.models.language_model import build_model
-from lm_pipeline.specs.model import EncoderModel, LstmModel, TransformerModel
+from lm_pipeline.specs.model import EncoderDecoderModel, EncoderModel, LstmModel, TransformerModel
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB, CONTEXT = 61, 24
@@ -182,3 +183,105 @@ def test_a_real_llama_writes_its_documented_story(shared_data):
     documented = (folder / "stories260K.md").read_text("utf-8").split("```")[3].split("\n", 2)[2]
     assert len(text) > 300
     assert documented.startswith(text.strip())
+
+
+@torch.no_grad()
+def test_the_encoder_decoder_is_bart():
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BartConfig(
+        vocab_size=VOCAB,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=3,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=CONTEXT,
+    )
+    model = transformers.BartForConditionalGeneration(config).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    spec = EncoderDecoderModel(
+        num_layers=3,
+        num_encoder_layers=2,
+        width=32,
+        num_heads=4,
+        mlp_ratio=2,
+        positions="learned",
+        activation="gelu",
+        norm_position="post",
+        final_norm=False,
+        embedding_norm=True,
+    )
+    ours = EncoderDecoder(spec, VOCAB, CONTEXT).eval()
+    weights = {"embedding.weight": model.model.shared.weight, "output_bias_V": model.final_logits_bias[0]}
+    for side in ("encoder", "decoder"):
+        theirs = dict(getattr(model.model, side).named_parameters())
+        weights[f"{side}.positions.table_TD"] = theirs["embed_positions.weight"][2:]  # BART counts from 2
+        for kind in ("weight", "bias"):
+            weights[f"{side}.embedding_norm.{kind}"] = theirs[f"layernorm_embedding.{kind}"]
+            for layer in range(2 if side == "encoder" else 3):
+                block, name = f"{side}.blocks.{layer}", f"layers.{layer}"
+
+                def joined(parts, attention, name=name, kind=kind, theirs=theirs):
+                    return torch.cat([theirs[f"{name}.{attention}.{part}_proj.{kind}"] for part in parts])
+
+                weights[f"{block}.attention.qkv.{kind}"] = joined("qkv", "self_attn")
+                weights[f"{block}.attention.out.{kind}"] = theirs[f"{name}.self_attn.out_proj.{kind}"]
+                weights[f"{block}.attention_norm.{kind}"] = theirs[f"{name}.self_attn_layer_norm.{kind}"]
+                weights[f"{block}.mlp.up.{kind}"] = theirs[f"{name}.fc1.{kind}"]
+                weights[f"{block}.mlp.down.{kind}"] = theirs[f"{name}.fc2.{kind}"]
+                weights[f"{block}.mlp_norm.{kind}"] = theirs[f"{name}.final_layer_norm.{kind}"]
+                if side == "decoder":
+                    weights[f"{block}.cross.q.{kind}"] = theirs[f"{name}.encoder_attn.q_proj.{kind}"]
+                    weights[f"{block}.cross.kv.{kind}"] = joined("kv", "encoder_attn")
+                    weights[f"{block}.cross.out.{kind}"] = theirs[f"{name}.encoder_attn.out_proj.{kind}"]
+                    weights[f"{block}.cross_norm.{kind}"] = theirs[f"{name}.encoder_attn_layer_norm.{kind}"]
+    ours.load_state_dict(weights)
+    source, is_text = TOKENS[:, :13], torch.ones(3, 13, dtype=torch.int64)
+    is_text[1, 8:] = 0
+    expected = model(input_ids=source, attention_mask=is_text, decoder_input_ids=TOKENS).logits
+    found = ours.logits(ours(TOKENS, ours.encode(source, is_text))[0])
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
+@torch.no_grad()
+def test_parallel_blocks_are_those_of_phi():
+    """One norm for attention and feed-forward layer; rotary positions on whole heads."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.PhiConfig(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+    )
+    model = transformers.PhiForCausalLM(config).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    spec = TransformerModel(
+        num_layers=2, width=32, num_heads=4, mlp_ratio=2, parallel_blocks=True, tie_embeddings=False
+    )
+    ours = build_model(spec, VOCAB, CONTEXT).eval()
+    theirs = dict(model.named_parameters())
+    weights = {"embedding.weight": theirs["model.embed_tokens.weight"], "output_weight_VE": theirs["lm_head.weight"]}
+    weights["output_bias_V"] = theirs["lm_head.bias"]
+    for kind in ("weight", "bias"):
+        weights[f"backbone.norm.{kind}"] = theirs[f"model.final_layernorm.{kind}"]
+        for layer in range(2):
+            block, name = f"backbone.blocks.{layer}", f"model.layers.{layer}"
+            parts = [theirs[f"{name}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            weights[f"{block}.attention.qkv.{kind}"] = torch.cat(parts)
+            weights[f"{block}.attention.out.{kind}"] = theirs[f"{name}.self_attn.dense.{kind}"]
+            weights[f"{block}.attention_norm.{kind}"] = theirs[f"{name}.input_layernorm.{kind}"]
+            weights[f"{block}.mlp.up.{kind}"] = theirs[f"{name}.mlp.fc1.{kind}"]
+            weights[f"{block}.mlp.down.{kind}"] = theirs[f"{name}.mlp.fc2.{kind}"]
+    ours.load_state_dict(weights)
+    torch.testing.assert_close(ours.logits(ours(TOKENS)[0]), model(TOKENS).logits, **TOLERANCE)
