@@ -65,6 +65,36 @@ def test_resume_is_bitwise_identical_to_no_interruption(family, make_job, listen
     assert_same_training(whole, cut)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("step", range(1, 12))
+def test_resume_is_bitwise_identical_at_every_step(family, step, make_job, listener, tmp_path):
+    settings = {"accumulation": 2, "log_interval": 1}
+    whole, cut = make_job(family, tmp_path / "whole", **settings), make_job(family, tmp_path / "cut", **settings)
+    train(whole, listener)
+    stop_at(listener, step)
+    train(cut, listener)
+    listener.at_point = None
+    train(cut, listener)
+    assert_same_training(whole, cut)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("family", ["lstm", "transformer"])
+def test_resume_at_the_border_of_an_epoch_goes_on_with_the_next(family, accumulation, make_job, listener, tmp_path):
+    settings = {"accumulation": accumulation, "batch_size": 8, "context_length": 16, "log_interval": 1}
+    whole, cut = make_job(family, tmp_path / "whole", **settings), make_job(family, tmp_path / "cut", **settings)
+    border = round(whole.plan(whole.train, 0).steps_per_epoch)
+    assert 2 < border < 10
+    train(whole, listener)
+    stop_at(listener, border)
+    train(cut, listener)
+    listener.at_point = None
+    session, _ = train(cut, listener)
+    assert session.counters.resumed_from == [border]
+    assert session.counters.step == 12
+    assert_same_training(whole, cut)
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_resume_is_bitwise_identical_after_a_crash_beyond_the_checkpoint(make_job, listener, tmp_path, accumulation):
     whole = make_job("lstm", tmp_path / "whole", accumulation=accumulation)
