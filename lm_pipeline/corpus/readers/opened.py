@@ -91,15 +91,16 @@ class Opened:
 
     def lines(self) -> Iterator[Line]:
         """The lines of the wanted range; UTF-16 and UTF-32 as UTF-8, everything else as it is."""
-        charset = self.charset  # before the content is touched: it may be looked into
-        offset, number, chunks = 0, 0, self.content
         if self.start:
             assert self.path is not None, "only a plain file has byte ranges"
             offset, number = line_start(self.path, self.start)
-            chunks = file_chunks(self.path, offset)
-        if charset in WIDE:
-            chunks = transcoded(chunks, charset)
-        return split_lines(chunks, self.max_bytes, offset, number, self.end)
+            return split_lines(file_chunks(self.path, offset), self.max_bytes, offset, number, self.end)
+        return split_lines(self.text_chunks(), self.max_bytes, end=self.end)
+
+    def text_chunks(self) -> Iterator[bytes]:
+        """The content in chunks; UTF-16 and UTF-32 as UTF-8, everything else as it is."""
+        charset = self.charset  # before the content is touched: it may be looked into
+        return transcoded(self.content, charset) if charset in WIDE else self.content
 
     def decode(self, data: bytes, record: int | None, byte_offset: int | None) -> str | Quarantined:
         """Bytes of `lines` as text, or the quarantined record that names the bad byte."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from lm_pipeline.corpus.readers.compression import DamagedStreamError
 from lm_pipeline.corpus.readers.encodings import UTF8_BOM
 from lm_pipeline.corpus.readers.lines import Line
 from lm_pipeline.corpus.readers.opened import Opened
@@ -58,6 +59,9 @@ class _Draft:
 
 def read(file: Opened) -> Iterator[Record | Quarantined]:
     """Yield the file's documents. Blank lines separate paragraphs and are no records of their own."""
+    if file.unit == "file":
+        yield _whole(file)
+        return
     draft = _Draft(0, file.max_bytes)
     for line in file.lines():
         if file.unit == "line":
@@ -65,13 +69,23 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
                 draft = _Draft(line.number, file.max_bytes)
                 draft.add(line)
                 yield draft.finish(file)
-        elif file.unit == "file" or line.reason or not _is_blank(line.data):
+        elif line.reason or not _is_blank(line.data):
             draft.add(line)
         elif draft.length:
             yield draft.finish(file)
             draft = _Draft(draft.number + 1, file.max_bytes)
-    if file.unit == "file" or (file.unit == "paragraph" and draft.length):
+    if file.unit == "paragraph" and draft.length:
         yield draft.finish(file)
+
+
+def _whole(file: Opened) -> Record | Quarantined:
+    draft = _Draft(0, file.max_bytes)
+    try:
+        for chunk in file.text_chunks():
+            draft.add(Line(0, draft.length, len(chunk), chunk))
+    except DamagedStreamError as error:
+        draft.reason, draft.detail = error.reason, error.detail
+    return draft.finish(file)
 
 
 def _is_blank(data: bytes) -> bool:
