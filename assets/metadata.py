@@ -44,6 +44,9 @@ def _pages(artifact: Artifact, link: TrackingLink | None, home: Home) -> Metadat
     if artifact.stage == "leaderboard" and link is not None:
         url = artifact_url(ui_url(home), link.experiment_id, link.run_id, "leaderboard.html")
         return {"leaderboard": dg.MetadataValue.url(url)}
+    if artifact.stage == "documents" and link is not None:
+        url = artifact_url(ui_url(home), link.experiment_id, link.run_id, "statistics.html")
+        return {"statistics": dg.MetadataValue.url(url)}
     if artifact.stage == "report":
         entry = artifact.inputs["checkpoint"]
         checkpoint = Store(home.artifacts).find(entry["stage"], entry["key"])

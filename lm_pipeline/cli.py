@@ -100,6 +100,29 @@ def status(as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("corpus")
+@click.option("--kept", is_flag=True, help="Show kept documents instead of numbers.")
+@click.option("--rejected", metavar="RULE", help="Show documents that this rule rejects.")
+@click.option("--quarantined", metavar="REASON", help="Show records that could not be read for this reason.")
+@click.option("--num", default=5, show_default=True, type=click.IntRange(1), help="How many to show.")
+@_json_option
+def inspect(corpus: str, kept: bool, rejected: str | None, quarantined: str | None, num: int, as_json: bool) -> None:
+    """A corpus in numbers, or samples of its documents of any fate."""
+    from lm_pipeline import inspection
+    from lm_pipeline.project import load_project
+    from lm_pipeline.reports.inspecting import profile_text, samples_text
+
+    if kept + (rejected is not None) + (quarantined is not None) > 1:
+        raise click.UsageError("Give one of --kept, --rejected and --quarantined.")
+    if kept or rejected is not None or quarantined is not None:
+        samples = inspection.inspect_documents(load_project(), corpus, num, rejected, quarantined)
+        _print_json(samples) if as_json else click.echo(samples_text(samples))
+        return
+    value = inspection.inspect_corpus(load_project(), corpus)
+    _print_json(value) if as_json else click.echo(profile_text(value))
+
+
+@cli.command()
 @click.argument("dataset", required=False)
 @_json_option
 def leaderboard(dataset: str | None, as_json: bool) -> None:

@@ -60,12 +60,13 @@ class FunnelRow:
 
 @dataclass(frozen=True)
 class Funnel:
-    """Counts from the first stage to the last, each with a bar."""
+    """Counts from the first stage to the last, or of other lines that `heading` names, each with a bar."""
 
     kind: ClassVar[str] = "funnel"
     caption: str
     unit: str
     rows: tuple[FunnelRow, ...]
+    heading: str = "Stage"
 
 
 @dataclass(frozen=True)

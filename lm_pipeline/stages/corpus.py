@@ -1,5 +1,6 @@
 """Corpus nodes: `raw_documents/<corpus>` and `documents/<corpus>`."""
 
+import json
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -100,11 +101,30 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
     build.staging.parts = artifacts
     build.staging.content_digest = summary["row_digests"]["documents"]
     build.staging.summary = {**summary, "num_parts": len(parts), "num_parts_built": num_built}
+    _write_page(name, build)
     build.log(
         f"{summary['kept']:,} documents kept, {summary['rejected']:,} rejected, {summary['quarantined']:,} quarantined;"
         f" {num_built} of {len(parts)} parts built, the others were there"
     )
     build.spool.metrics(0, numbers(build.staging.summary))
+
+
+def _write_page(name: str, build: Build) -> None:
+    """What people look at: `statistics.json` and `statistics.html`, which say nothing that the tables do not."""
+    from lm_pipeline.corpus.documents import CleanPart, decisions_file
+    from lm_pipeline.corpus.profile import profile_corpus
+    from lm_pipeline.reports.corpus_page import write_corpus_page
+
+    parts, folder = build.staging.parts, build.staging.path
+    clean = [
+        CleanPart(part.path("documents.parquet"), part.path("statistics.parquet"), folder / decisions_file(number))
+        for number, part in enumerate(parts)
+    ]
+    profile = profile_corpus(clean, [part.path("quarantine.parquet") for part in parts])
+    (folder / "statistics.json").write_text(json.dumps(profile, ensure_ascii=False) + "\n", "utf-8")
+    write_corpus_page(name, build.staging.summary, profile, folder / "statistics.html")
+    build.staging.volatile |= {"statistics.json", "statistics.html"}
+    build.spool.artifact(folder / "statistics.html")
 
 
 def _previous_parts(build: Build) -> "list[Part]":

@@ -205,6 +205,20 @@ def test_leaderboard_for_people_and_as_json(run, built):
     assert {row["experiment"] for row in board["rows"] if row["status"] == "built"} == {"tiny_gru", "tiny_ngram"}
 
 
+def test_inspect_shows_a_corpus_and_its_documents(run, built):
+    code, out, _ = run("inspect", "tiny_english")
+    assert code == 0
+    assert "Kept documents by number of words" in out
+    code, out, _ = run("inspect", "tiny_chinese", "--kept", "--num", "2")
+    assert code == 0
+    assert out.count("── ") == 2
+    code, out, _ = run("inspect", "tiny_chinese", "--json")
+    assert json.loads(out)["summary"]["kept"] == 62
+    code, _, err = run("inspect", "tiny_chinese", "--kept", "--rejected", "x")
+    assert (code, "Give one of" in err) == (2, True)
+    assert run("inspect", "tiny_chinese", "--rejected", "x")[0] == 6
+
+
 @pytest.mark.parametrize("experiment", ["tiny_gru", "tiny_ngram"])
 def test_generate_is_seeded_and_streams_what_json_holds(run, built, experiment):
     options = ["--prompt", "The river", "--max-tokens", "8", "--seed", "3"]

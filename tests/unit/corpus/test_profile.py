@@ -1,0 +1,74 @@
+import polars as pl
+import pytest
+
+from lm_pipeline.artifacts import digest_file
+from lm_pipeline.corpus.decisions import decide_part
+from lm_pipeline.corpus.documents import CleanPart, Slice, clean_part
+from lm_pipeline.corpus.profile import draw_documents, profile_corpus
+from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.reports.corpus_page import write_corpus_page
+from lm_pipeline.reports.inspecting import printable, profile_text, samples_text
+from lm_pipeline.specs.corpus import CorpusSpec, Fields, PathSource
+
+NASTY = (
+    "<script>alert(1)</script> & the text that people have read with it, and that is to be kept of the page \x1b[2J. "
+)
+
+
+@pytest.fixture
+def cleaned(tmp_path):
+    """Parts of a small corpus with addresses, in two files."""
+    spec = CorpusSpec(source=PathSource(path="."), fields=Fields(url="url", title="url"))
+    parts, quarantines = [], []
+    for number in range(2):
+        raw = tmp_path / f"{number}.jsonl"
+        rows = [
+            {"text": f"{NASTY * (3 + row)}{number} {row}", "url": f"https://www.Site{row % 3}.org/a?b"}
+            for row in range(20)
+        ]
+        pl.DataFrame([*rows, {"text": "Too short.", "url": None}]).write_ndjson(raw)
+        raw.write_text(raw.read_text("utf-8") + "{broken\n", "utf-8")
+        file = RawFile(raw.name, raw.stat().st_size, digest_file(raw), raw)
+        out = tmp_path / f"part{number}"
+        out.mkdir()
+        clean_part("nasty", (Slice(file.path, file.sha256),), {file.path: file}, spec, out)
+        decide_part(out / "statistics.parquet", spec.cleaning, out / "decisions.parquet")
+        parts.append(CleanPart(*(out / f"{name}.parquet" for name in ("documents", "statistics", "decisions"))))
+        quarantines.append(out / "quarantine.parquet")
+    return parts, quarantines
+
+
+def test_domains_are_counted_without_www_and_case(cleaned):
+    profile = profile_corpus(*cleaned)
+    assert dict(profile["domains"]) == {"site0.org": 14, "site1.org": 14, "site2.org": 12}
+
+
+def test_the_same_documents_are_drawn_in_whatever_order_parts_come(cleaned):
+    parts, quarantines = cleaned
+    one, other = profile_corpus(parts, quarantines), profile_corpus(parts[::-1], quarantines[::-1])
+    assert one["samples"]["kept"] == other["samples"]["kept"]
+    assert one["samples"]["rejected"] == other["samples"]["rejected"]
+    assert one["distributions"] == other["distributions"]
+    assert len(draw_documents(parts, 7)) == 7
+
+
+def test_whatever_a_text_holds_page_and_terminal_show_it_and_do_not_obey(cleaned, tmp_path):
+    parts, quarantines = cleaned
+    profile = profile_corpus(parts, quarantines)
+    summary = {"records_in": 44, "kept": 40, "rejected": 2, "quarantined": 2, "reasons": {"gopher_short_doc": 2}}
+    write_corpus_page("nasty", summary, profile, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "invalid_json" in page
+    shown = samples_text(draw_documents(parts, 2))
+    assert "<script>" in shown
+    assert "\x1b" not in shown + profile_text({"corpus": "nasty", "summary": summary, "profile": profile})
+    assert printable("\x1b中\n") == "\\x1b中\n"
+
+
+def test_a_corpus_without_documents_has_a_page(tmp_path):
+    profile = profile_corpus([], [])
+    summary = {"records_in": 0, "kept": 0, "rejected": 0, "quarantined": 0, "reasons": {}}
+    write_corpus_page("empty", summary, profile, tmp_path / "page.html")
+    assert ">empty</h1>" in (tmp_path / "page.html").read_text("utf-8")
