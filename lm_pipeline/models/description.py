@@ -34,8 +34,8 @@ def describe_model(
         memory_bandwidth: bytes per second that it reads from memory at best.
 
     Returns:
-        {"layers": [{"name", "shape", "parameters"}], "parameters": trained numbers, tied and shared ones once,
-        "flops_per_token": {"forward", "training"},
+        {"layers": [{"name", "shape", "parameters"}], "parameters": numbers, tied and shared ones once,
+        "trained_parameters": those of them that are not frozen, "flops_per_token": {"forward", "training"},
         "memory_bytes": {"weights", "gradients", "optimizer": its moments, "average": of the weights, "activations":
             of a micro-batch, "output": of the loss, "training": their sum, "state_per_row": of T tokens, the key-value
             cache or recurrent state, "inference": weights and the state of one row},
@@ -47,7 +47,7 @@ def describe_model(
     """
     with torch.device("meta"):
         model = build_model(spec, vocab_size, training.context_length)
-    parameters = count_parameters(model)
+    parameters, trained = sum(p.numel() for p in model.parameters()), count_parameters(model)
     weights = parameters * BYTES
     rows = -(-training.batch_size // training.accumulation)
     activations, state = measure_row(spec, training.context_length)
@@ -60,7 +60,7 @@ def describe_model(
     optimizer = BYTES * optimizer_numbers(model, training)
     memory = {
         "weights": weights,
-        "gradients": weights,
+        "gradients": trained * BYTES,
         "optimizer": optimizer,
         "average": 0 if training.average_decay is None else weights,
         "activations": rows * activations,
@@ -70,6 +70,7 @@ def describe_model(
     return {
         "layers": layer_table(model),
         "parameters": parameters,
+        "trained_parameters": trained,
         "flops_per_token": {"forward": forward, "training": model.flops_per_token()},
         "memory_bytes": memory
         | {"training": sum(memory.values()), "state_per_row": state, "inference": weights + state},
@@ -96,6 +97,8 @@ def optimizer_numbers(model: nn.Module, training: Training) -> int:
     """Numbers that the optimizers keep of the weights: none, one or two moments of each (see `training.optimizers`)."""
     total = 0
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         moments = 2
         if training.optimizer == "sgd":
             moments = 1 if training.momentum else 0
@@ -106,11 +109,10 @@ def optimizer_numbers(model: nn.Module, training: Training) -> int:
 
 
 def layer_table(model: nn.Module) -> list[dict[str, Any]]:
-    """Every trained tensor: name, shape, numbers; tied and shared ones once."""
+    """Every tensor of weights: name, shape, numbers; tied and shared ones once."""
     return [
         {"name": name, "shape": list(parameter.shape), "parameters": parameter.numel()}
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad
     ]
 
 

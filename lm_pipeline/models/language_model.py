@@ -19,11 +19,12 @@ from lm_pipeline.models.attention import Attention, CrossAttention, Kernel
 from lm_pipeline.models.cnn import GatedCnn
 from lm_pipeline.models.dropout import embedding_dropout
 from lm_pipeline.models.initialisation import embedding_std
+from lm_pipeline.models.lora import add_adapters, merge_adapters
 from lm_pipeline.models.loss import IGNORE, Penalties, penalized_cross_entropy
 from lm_pipeline.models.recurrent import Recurrent
 from lm_pipeline.models.state import State
 from lm_pipeline.models.transformer import Encoder, Transformer
-from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, Lora, LstmModel, RnnModel, TransformerModel
 
 NeuralSpec = Annotated[
     RnnModel | LstmModel | GruModel | CnnModel | TransformerModel | EncoderModel, Field(discriminator="family")
@@ -204,7 +205,27 @@ class LanguageModel(nn.Module):
 
 def build_model(spec: NeuralSpec, vocab_size: int, context_length: int) -> LanguageModel:
     """A freshly initialised model; draw its weights from a seed by calling `torch.manual_seed` before."""
-    return LanguageModel(spec, vocab_size, context_length)
+    model = LanguageModel(spec, vocab_size, context_length)
+    if (lora := lora_of(spec)) is not None:
+        add_adapters(model, lora)
+    return model
+
+
+def lora_of(spec: NeuralSpec) -> Lora | None:
+    """What the spec says of adapters; None where all weights are trained."""
+    return spec.lora if isinstance(spec, TransformerModel | EncoderModel) else None
+
+
+def published_weights(model: LanguageModel) -> dict[str, Tensor]:
+    """The weights by which a trained model is known: adapters are merged into what they adapt."""
+    lora = lora_of(model.spec)
+    weights = model.state_dict()
+    return weights if lora is None else merge_adapters(weights, lora)
+
+
+def published_spec(spec: NeuralSpec) -> NeuralSpec:
+    """The spec of the model that `published_weights` are of."""
+    return spec if lora_of(spec) is None else spec.model_copy(update={"lora": None})
 
 
 def count_parameters(model: nn.Module) -> int:

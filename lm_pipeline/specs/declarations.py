@@ -101,6 +101,25 @@ def _check_references(found: Declarations) -> None:
             raise SpecError(f"{path}: attributes.dataset: there is no dataset {spec.dataset!r}. {hint}")
         if name in found.datasets:
             raise SpecError(f"{path}: {name!r} is a dataset's name already; an experiment needs another one.")
+        _check_base(found, name, spec)
+
+
+def _check_base(found: Declarations, name: str, spec: ExperimentSpec) -> None:
+    """Refuse a base that is none, is of another dataset, or leads back here."""
+    path, seen, base = found.files["assets.Experiment", name], {name}, spec.base
+    while base is not None:
+        where = f"{path}: attributes.base: {base!r}"
+        if base not in found.experiments:
+            raise SpecError(f"{where} is no experiment. {nearest(base, found.experiments)}")
+        if base in seen:
+            raise SpecError(f"{where} leads back to itself; one experiment of the chain must begin anew.")
+        other = found.experiments[base]
+        if other.dataset != spec.dataset:
+            raise SpecError(f"{where} is of the dataset {other.dataset!r}, not of {spec.dataset!r}: token ids differ.")
+        if other.model.family != spec.model.family:
+            raise SpecError(f"{where} is of the family {other.model.family!r}, not {spec.model.family!r}.")
+        seen.add(base)
+        base = other.base
 
 
 def read_file(path: Path) -> Iterator[tuple[str, str, Any]]:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from lm_pipeline.errors import nearest
 from lm_pipeline.specs.base import Float, Int, Spec
 from lm_pipeline.specs.generation import Sampling
-from lm_pipeline.specs.model import Model, NgramModel
+from lm_pipeline.specs.model import EncoderModel, Model, NgramModel, TransformerModel
 from lm_pipeline.specs.training import Training
 
 
@@ -74,6 +74,9 @@ class ExperimentSpec(Spec):
     """What the model learns."""
     model: Model
     """The model's family and shape."""
+    base: str | None = None
+    """Experiment on the same dataset whose trained weights this one begins with; `null` begins anew. The models must be
+    alike but for `lora` and dropout."""
     training: Training = Training()
     """The training loop."""
     evaluation: Evaluation = Evaluation()
@@ -85,4 +88,12 @@ class ExperimentSpec(Spec):
     def _ngram_has_no_training(self) -> "ExperimentSpec":
         if isinstance(self.model, NgramModel) and "training" in self.model_fields_set:
             raise ValueError("an 'ngram' model is counted, not trained: leave `training` out")
+        return self
+
+    @model_validator(mode="after")
+    def _what_adapts_has_a_base(self) -> "ExperimentSpec":
+        if isinstance(self.model, NgramModel) and self.base is not None:
+            raise ValueError("an 'ngram' model is counted anew: leave `base` out")
+        if isinstance(self.model, TransformerModel | EncoderModel) and self.model.lora and self.base is None:
+            raise ValueError("`lora` adapts trained weights: name the experiment that they are from as `base`")
         return self

@@ -85,6 +85,19 @@ class CnnModel(_Neural):
     """Normal with variance 4/n, which the gate makes even (Gehring et al. 2017), or 2/n (He et al. 2015)."""
 
 
+class Lora(Spec):
+    """Low-rank adapters over a frozen model. Source: Hu et al. 2022."""
+
+    rank: Int = Field(default=8, ge=1)
+    """Rank of each adapter."""
+    alpha: Float = Field(default=16.0, gt=0)
+    """An adapter's output is multiplied by `alpha / rank`."""
+    targets: Annotated[tuple[Literal["qkv", "out", "up", "down"], ...], Field(min_length=1)] = ("qkv", "out")
+    """Layers that get one: the projections into and out of attention, and of the feed-forward layer."""
+    dropout: Fraction = 0.0
+    """Dropout on what enters an adapter."""
+
+
 class _Attention(_Neural):
     num_heads: Int = Field(default=4, ge=1)
     """Attention heads; `width` must be a multiple where `head_width` is not given."""
@@ -178,6 +191,9 @@ class TransformerModel(_Attention):
     family: Literal["transformer"] = "transformer"
     form: Literal["gpt2", "llama"] | None = None
     """Sets fields that are not given to those of GPT-2 or Llama. `null` is GPT-2 with rotary positions."""
+    lora: Lora | None = None
+    """Train low-rank adapters over the frozen weights of the experiment's `base`, which are merged at the end; `null`
+    trains all weights."""
     parallel_blocks: bool = False
     """Whether attention and feed-forward layer read the same norm, side by side (GPT-J; Chowdhery et al. 2022)."""
 
@@ -198,6 +214,8 @@ class EncoderModel(_Attention):
     """Bidirectional Transformer that fills in masked tokens. Source: Devlin et al. 2018 (BERT)."""
 
     family: Literal["encoder"] = "encoder"
+    lora: Lora | None = None
+    """As in the decoder."""
     mask_fraction: Float = Field(default=0.15, gt=0, lt=1)
     """Fraction of tokens that are to be predicted: 80 % of them masked, 10 % replaced, 10 % as they are."""
     activation: Literal["gelu", "gelu_tanh", "relu", "swiglu"] = "gelu"

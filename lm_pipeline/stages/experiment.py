@@ -39,7 +39,7 @@ def experiment_nodes(name: str, spec: ExperimentSpec) -> list[Node]:
     return [
         node(
             "checkpoint",
-            shards,
+            shards | ({} if spec.base is None else {"base": f"{spec.base}/checkpoint"}),
             {"task": spec.task, "model": whole["model"], "training": whole["training"]},
             lambda build: _write_checkpoint(name, spec, build),
             dataset,
@@ -96,6 +96,7 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, build: Build) -> None:
         "tokenizer": str(build.inputs["tokenizer"].path("tokenizer.model")),
         "vocab_size": shards.summary["vocab_size"],
         "work_dir": str(work),
+        "base_dir": None if spec.base is None else str(build.inputs["base"].files_dir),
         "output_dir": str(build.staging.path),
         "spool": str(build.spool.path),
         "measurements": str(build.home.cache / "measurements"),

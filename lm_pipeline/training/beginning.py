@@ -3,9 +3,12 @@
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import LanguageModel, build_model
+from lm_pipeline.models.lora import load_base
+from lm_pipeline.models.storage import WEIGHTS
 from lm_pipeline.training import checkpoint, choices, environment
 from lm_pipeline.training.averaging import begin_average
 from lm_pipeline.training.counters import key_of
@@ -22,7 +25,8 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     """The session of the last checkpoint; a fresh one, saved as step 0, where there is none.
 
     Raises:
-        InputError: the folder holds the training of another job, or the device is missing.
+        InputError: the folder holds the training of another job, the device is missing, or the base is of
+            another shape.
     """
     training, device = job.training, environment.choose_device(job.training)
     environment.make_deterministic(training)
@@ -30,6 +34,8 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     torch.manual_seed(training.seed)
     model = build_model(job.spec, job.vocab_size, training.context_length).to(device).train()
     model.begin_as_unigram(torch.from_numpy(job.train.target_counts(job.vocab_size)).to(device))
+    if job.base is not None:
+        load_base(model, load_file(job.base / WEIGHTS, device=str(device)))
     if world.rank:  # dropout must differ among processes, weights must not
         torch.manual_seed(key_of(training.seed, world.rank))
     here = environment.describe(device) | {"processes": world.size}

@@ -26,6 +26,7 @@ class Job:
         work_dir: checkpoints and the learning curve; a later process with the same job goes on from there.
         key: names the job; a `work_dir` with another job's state is refused.
         name_documents: document ids of document numbers, for errors.
+        base: folder of the trained model whose weights this one begins with; None begins anew.
         measurements: where measurements of the machine are kept; None keeps them in `work_dir`.
     """
 
@@ -38,6 +39,7 @@ class Job:
     key: str
     name_documents: Callable[[Sequence[int]], list[str]]
     measurements: Path | None = None
+    base: Path | None = None
 
     @property
     def checkpoints(self) -> Path:

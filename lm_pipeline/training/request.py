@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lm_pipeline.artifacts import digest_file
 from lm_pipeline.errors import InputError
-from lm_pipeline.models.language_model import NeuralSpec, count_parameters
+from lm_pipeline.models.language_model import NeuralSpec, published_spec
 from lm_pipeline.models.ngram import NgramModel
 from lm_pipeline.models.storage import CONFIG, save_model
 from lm_pipeline.specs import model as model_specs
@@ -56,6 +56,8 @@ class TrainingRequest(BaseModel):
     """Empty folder for the results."""
     spool: Path | None = None
     """Tracking spool; null logs no metrics."""
+    base_dir: Path | None = None
+    """Folder of the trained model whose weights this one begins with; null begins anew."""
     measurements: Path | None = None
     """Where measurements of the machine are kept; null keeps them in `work_dir`."""
     key: str
@@ -130,6 +132,7 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
         key=request.key,
         name_documents=name_documents,
         measurements=request.measurements,
+        base=request.base_dir,
     )
     _write_status(request, "running", None)
     with Reporter(request.training.num_steps, request.spool) as reporter:
@@ -151,7 +154,7 @@ def _write_outputs(request: TrainingRequest, session: Session) -> None:
     counters, model, clock = session.counters, session.model, session.clock
     best = request.training.keep == "best" and session.best_weights is not None
     weights = session.best_weights if best and session.best_weights is not None else session.weights()
-    num_parameters = count_parameters(model)
+    num_parameters = sum(tensor.numel() for tensor in weights.values())
     speed = counters.num_tokens / max(clock.training, 1e-9)
     config = _config(request, num_parameters, counters.best_step if best else counters.step)
     save_model(weights, config, request.output_dir)
@@ -232,9 +235,11 @@ def _count(request: TrainingRequest, spec: model_specs.NgramModel) -> int:
 
 
 def _config(request: TrainingRequest, num_parameters: int, step: int | None) -> dict[str, Any]:
+    model = request.model
+    published = model if isinstance(model, model_specs.NgramModel) else published_spec(model)
     return {
         "family": request.model.family,
-        "model": request.model.model_dump(mode="json"),
+        "model": published.model_dump(mode="json"),
         "vocab_size": request.vocab_size,
         "context_length": request.training.context_length,
         "tokenizer_sha256": digest_file(request.tokenizer),

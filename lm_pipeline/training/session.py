@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_pipeline.models.language_model import LanguageModel
+from lm_pipeline.models.language_model import LanguageModel, published_weights
 from lm_pipeline.models.state import State
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training.averaging import Average, averaged
@@ -167,7 +167,7 @@ class Session:
     def weights(self) -> dict[str, Tensor]:
         """A copy, on the CPU, of the weights that are validated and published: the average where there is one."""
         with averaged(self.model, self.average):
-            return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+            return {name: tensor.detach().cpu().clone() for name, tensor in published_weights(self.model).items()}
 
     def note_validation(self, loss: float, training: Training) -> None:
         """Remember a validation, and the weights of the best one where they are to be kept."""

@@ -8,6 +8,7 @@ from lm_pipeline.home import definition_folders
 from lm_pipeline.specs import CorpusSpec
 from lm_pipeline.specs.corpus import PathSource
 from lm_pipeline.specs.declarations import load_declarations
+from lm_pipeline.stages.experiment import experiment_nodes
 
 CORPUS = "type: assets.Corpus\nattributes:\n  source: {kind: path, path: text}\n"
 DATASET = "type: assets.Dataset\nattributes:\n  corpora: [words]\n"
@@ -241,6 +242,28 @@ def test_a_misspelt_dataset_gets_the_nearest_name(tmp_path):
     path = declare(tmp_path, "try", EXPERIMENT.replace("mine", "mien"))
     expected = "attributes.dataset: there is no dataset 'mien'. Did you mean 'mine'? Available: mine."
     assert refusal(tmp_path) == f"{path}: {expected}"
+
+
+def test_a_base_is_an_experiment_of_the_same_dataset_and_family_and_does_not_lead_back(tmp_path):
+    experiment = "type: assets.Experiment\nattributes:\n  dataset: {}\n  model: {{family: {}}}\n{}"
+    declare(tmp_path, "mine", DATASET)
+    declare(tmp_path, "other", DATASET)
+    declare(tmp_path, "first", experiment.format("mine", "gru", ""))
+    declare(tmp_path, "elsewhere", experiment.format("other", "gru", ""))
+    declare(tmp_path, "lstm", experiment.format("mine", "lstm", ""))
+    path = declare(tmp_path, "second", experiment.format("mine", "gru", "  base: first\n"))
+    found = load_declarations([tmp_path])
+    (checkpoint, *_) = experiment_nodes("second", found.experiments["second"])
+    assert checkpoint.inputs["base"] == "first/checkpoint"
+    assert "base" not in experiment_nodes("first", found.experiments["first"])[0].inputs
+    for base, expected in {
+        "frist": "is no experiment. Did you mean 'first'",
+        "elsewhere": "is of the dataset 'other', not of 'mine'",
+        "lstm": "is of the family 'lstm', not 'gru'",
+        "second": "leads back to itself",
+    }.items():
+        path.write_text(experiment.format("mine", "gru", f"  base: {base}\n"), "utf-8")
+        assert expected in refusal(tmp_path)
 
 
 def test_folders_dropped_into_raw_are_corpora_unless_a_declaration_has_their_name(tmp_path):

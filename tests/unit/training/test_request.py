@@ -8,6 +8,8 @@ import time
 
 import polars as pl
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.evaluation.loading import load_scorer
@@ -164,4 +166,40 @@ def test_a_malformed_request_is_refused(tmp_path):
 def test_a_context_longer_than_the_text_is_refused_at_once(make_request):
     path = make_request("long", {"family": "gru", "num_layers": 1, "width": 8}, context_length=100_000_000)
     with pytest.raises(InputError, match=r"context_length is 100000000, and the whole training split has \d+ tokens"):
+        train_from_request(path)
+
+
+def test_a_model_adapts_another_and_is_published_whole(make_request):
+    model = {"family": "transformer", "width": 32, "num_heads": 2}
+    settings = {"num_steps": 30, "batch_size": 8, "context_length": 16, "validation_interval": 10, "keep": "last"}
+    settings |= {"warmup_steps": 2, "learning_rate": 0.01, "num_threads": 1, "precision": "float32", "device": "cpu"}
+    first = make_request("first", model, **settings)
+    assert train_from_request(first) == 0
+    base = first.parent / "out"
+    lora = {"rank": 4, "targets": ["qkv", "out", "up", "down"]}
+    for name, adapted in {"again": model, "lora": model | {"lora": lora}}.items():
+        path = make_request(name, adapted, **settings)
+        request = json.loads(path.read_text()) | {"base_dir": str(base)}
+        path.write_text(json.dumps(request))
+        assert train_from_request(path) == 0
+        out = path.parent / "out"
+        before, after = (json.loads((folder / "training.json").read_text()) for folder in (base, out))
+        assert after["best_validation_loss"] < before["best_validation_loss"], "it went on from where the base was"
+        assert after["num_parameters"] == before["num_parameters"]
+        config = json.loads((out / "config.json").read_text())
+        assert config["model"]["lora"] is None
+        weights, original = (load_file(folder / "model.safetensors") for folder in (out, base))
+        assert weights.keys() == original.keys()
+        assert torch.equal(weights["embedding.weight"], original["embedding.weight"]) == (name == "lora")
+        assert not torch.equal(*(w["backbone.blocks.0.attention.qkv.weight"] for w in (weights, original)))
+        assert load_scorer(out).vocab_size == VOCAB_SIZE
+
+
+def test_a_base_of_another_shape_is_refused(make_request):
+    settings = {"num_steps": 1, "batch_size": 2, "context_length": 8, "num_threads": 1, "precision": "float32"}
+    first = make_request("narrow", {"family": "gru", "width": 16}, **settings)
+    assert train_from_request(first) == 0
+    path = make_request("wide", {"family": "gru", "width": 24}, **settings)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_dir": str(first.parent / "out")}))
+    with pytest.raises(InputError, match=r"the `model` and `context_length` of its base"):
         train_from_request(path)
