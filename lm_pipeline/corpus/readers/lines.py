@@ -54,6 +54,12 @@ def split_lines(
             while position < len(chunk):
                 newline = chunk.find(b"\n", position)
                 stop = newline + 1 or len(chunk)
+                if newline >= 0 and not length and stop - position <= max_bytes:  # nearly every line
+                    yield Line(number, offset, stop - position, chunk[position:stop])
+                    offset, number, position = offset + stop - position, number + 1, stop
+                    if end is not None and offset >= end:
+                        return
+                    continue
                 length += stop - position
                 # The first piece past the limit turns the line into its head; later ones are only counted.
                 if length <= max_bytes:

@@ -62,20 +62,31 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
     if file.unit == "file":
         yield _whole(file)
         return
+    if file.unit == "line":
+        yield from (_line(file, line) for line in file.lines() if line.reason or not _is_blank(line.data))
+        return
     draft = _Draft(0, file.max_bytes)
     for line in file.lines():
-        if file.unit == "line":
-            if line.reason or not _is_blank(line.data):
-                draft = _Draft(line.number, file.max_bytes)
-                draft.add(line)
-                yield draft.finish(file)
-        elif line.reason or not _is_blank(line.data):
+        if line.reason or not _is_blank(line.data):
             draft.add(line)
         elif draft.length:
             yield draft.finish(file)
             draft = _Draft(draft.number + 1, file.max_bytes)
-    if file.unit == "paragraph" and draft.length:
+    if draft.length:
         yield draft.finish(file)
+
+
+def _line(file: Opened, line: Line) -> Record | Quarantined:
+    if line.reason or line.offset == 0:
+        draft = _Draft(line.number, file.max_bytes)
+        draft.add(line)
+        return draft.finish(file)
+    data = line.data.rstrip(b"\r\n")
+    where = line.offset if file.has_offsets else None
+    text = file.decode(data, line.number, where)
+    if isinstance(text, Quarantined):
+        return text
+    return Record(line.number, text, byte_offset=where, byte_length=None if where is None else len(data))
 
 
 def _whole(file: Opened) -> Record | Quarantined:
@@ -89,4 +100,7 @@ def _whole(file: Opened) -> Record | Quarantined:
 
 
 def _is_blank(data: bytes) -> bool:
-    return not data.strip() or not data.replace(_IDEOGRAPHIC_SPACE, b"").strip()
+    stripped = data.strip()
+    if not stripped.startswith(_IDEOGRAPHIC_SPACE):
+        return not stripped
+    return not stripped.replace(_IDEOGRAPHIC_SPACE, b"").strip()
