@@ -291,6 +291,23 @@ def score(experiment: str, text: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("experiment")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--format", "kind", default="hf", show_default=True, type=click.Choice(["hf"]), help="hf: Hugging Face.")
+@_json_option
+def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:
+    """Write a trained model and its tokenizer for other programs, into a new folder."""
+    from lm_pipeline.export import EXPORTS
+    from lm_pipeline.project import load_project
+
+    value = EXPORTS[kind](load_project(), experiment, folder)
+    if as_json:
+        _print_json(value)
+        return
+    click.echo(f"Wrote {', '.join(value['files'])} below {folder} ({value['model_type']}).")
+
+
+@cli.command()
 @click.argument("experiment", required=False)
 @click.option("--token", metavar="DATASET:OFFSET", help="Trace a training token instead of a checkpoint.")
 @_json_option
