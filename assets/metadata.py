@@ -77,6 +77,7 @@ def _documents(artifact: Artifact) -> Metadata:
             _markdown("step", {key: summary[key] for key in ("records_in", "quarantined", "rejected", "kept")})
         ),
         "languages": dg.MetadataValue.json(summary["languages"]),
+        "personal_data": dg.MetadataValue.json(summary["personal_data"]),
     }
     return metadata | _part_preview(artifact, kept=True)
 

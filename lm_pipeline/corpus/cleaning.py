@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 import xxhash
 
+from lm_pipeline.corpus.blocklist import count_blocked
 from lm_pipeline.corpus.chinese_script import chinese_script, converted
 from lm_pipeline.corpus.document_tables import DOCUMENTS, REMOVAL, ROW_DIGEST, STATISTICS, row_digests
 from lm_pipeline.corpus.filters import choose_profile, with_statistics
@@ -12,9 +13,11 @@ from lm_pipeline.corpus.language import identify_language
 from lm_pipeline.corpus.line_rules import without_lines
 from lm_pipeline.corpus.mojibake import mended
 from lm_pipeline.corpus.normalisation import normalised
+from lm_pipeline.corpus.personal_data.redaction import redacted
 from lm_pipeline.corpus.readers.records import ROLES, Record
 from lm_pipeline.corpus.scripts import count_scripts
-from lm_pipeline.specs.cleaning import Cleaning
+from lm_pipeline.corpus.url_rules import measure_urls
+from lm_pipeline.specs.cleaning import Blocklist, Cleaning, UrlRules
 from lm_pipeline.specs.corpus import CorpusSpec
 
 _RAW_COLUMNS = ("document_id", "file", "record", "byte_offset", "byte_length", *ROLES)
@@ -49,11 +52,12 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
         *(normalised(pl.col(name), spec.cleaning.width) for name in prose), corpus=pl.lit(corpus, dtype=pl.String)
     )
     clean = _without_lines(clean, spec.cleaning)
-    identified = _in_one_script(_identified(clean, spec), spec.cleaning).with_columns(
+    identified = _in_one_script(_identified(clean, spec), spec.cleaning)
+    searched = _searched(identified, spec.cleaning).with_columns(
         num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
         profile=choose_profile(pl.col("language"), spec.cleaning),
     )
-    measured = with_statistics(identified).cast({name: STATISTICS[name] for name in STATISTICS})  # pyright: ignore[reportArgumentType]
+    measured = with_statistics(searched).cast({name: STATISTICS[name] for name in STATISTICS})  # pyright: ignore[reportArgumentType]
     rows = measured.select(*DOCUMENTS, *STATISTICS)
     return rows.with_columns(row_digests(rows).alias(ROW_DIGEST))
 
@@ -81,6 +85,16 @@ def _identified(clean: pl.DataFrame, spec: CorpusSpec) -> pl.DataFrame:
         pl.Series("language_confidence", [confidence for _, confidence in answers], dtype=pl.Float32),
         scripts.with_columns(language).select(chinese_script=chinese_script())["chinese_script"],
     )
+
+
+def _searched(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
+    """Add what is looked for in texts and addresses; personal data is replaced last, so that all of it is seen."""
+    blocklist = cleaning.blocklist or Blocklist()
+    measured = documents.with_columns(
+        count_blocked(documents["text"], blocklist.terms, cleaning.width),
+        *measure_urls(documents["url"], cleaning.urls or UrlRules()),
+    )
+    return redacted(measured, cleaning.personal_data)
 
 
 def _in_one_script(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:

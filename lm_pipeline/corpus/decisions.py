@@ -12,6 +12,7 @@ import polars as pl
 
 from lm_pipeline.corpus.document_tables import DECISIONS, ROW_DIGEST, TableWriter, hex_digest, sum_digests
 from lm_pipeline.corpus.filters import with_reasons
+from lm_pipeline.corpus.personal_data.find import KINDS
 from lm_pipeline.specs.cleaning import Cleaning
 
 
@@ -40,7 +41,7 @@ def decide_part(statistics_parquet: Path, cleaning: Cleaning, out: Path) -> dict
     Returns:
         Counts: `kept` and `rejected` documents, `characters_kept`, `characters_rejected`, `bytes_kept`; under `reasons`
         rejected documents by rule (one document may have several) and under `languages` kept documents by language;
-        `row_digests` of the two.
+        under `personal_data` spans in kept documents by kind; `row_digests` of the two.
     """
     statistics = pl.read_parquet(statistics_parquet)
     decisions = decide(statistics, cleaning)
@@ -56,6 +57,7 @@ def decide_part(statistics_parquet: Path, cleaning: Cleaning, out: Path) -> dict
         "bytes_kept": int(kept["num_bytes"].sum()),
         "reasons": _counts(rules),
         "languages": _counts(kept["language"]),
+        "personal_data": {kind.name: int(kept[f"num_{kind.name}"].sum()) for kind in KINDS},
         "row_digests": {
             "documents": hex_digest(sum_digests(kept[ROW_DIGEST])),
             "rejected": hex_digest(sum_digests(rejected[ROW_DIGEST])),

@@ -15,6 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lm_pipeline.corpus.personal_data.redaction import COUNTS as PERSONAL_DATA
+from lm_pipeline.corpus.url_rules import COLUMNS as URLS
+
 TOP_NGRAMS = (2, 3, 4)
 """Lengths, in words, of the n-grams of which the most frequent one is measured."""
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
@@ -76,6 +79,9 @@ STATISTICS = pl.Schema(
         "newline_ratio": pl.Float32,
         "num_removed_characters": pl.Int64,  # by line rules
         "removals": pl.List(REMOVAL),
+        **PERSONAL_DATA,
+        "num_blocklist_hits": pl.Int64,
+        **URLS,
     }
 )
 """What was measured on each of them: what rules decide by."""

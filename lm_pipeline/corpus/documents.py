@@ -229,6 +229,7 @@ _NO_DOCUMENTS: dict[str, Any] = {
     "removals": {},
     "removed_characters": {},
     "languages": {},
+    "personal_data": {},
     "row_digests": dict.fromkeys(("documents", "rejected", "quarantine"), hex_digest(0)),
     "files": [],
 }

@@ -26,6 +26,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.document_tables import DUPLICATE_NGRAMS, REASON, STATISTICS, TOP_NGRAMS
+from lm_pipeline.corpus.personal_data.find import KINDS
 from lm_pipeline.corpus.text_statistics import count_texts
 from lm_pipeline.errors import SpecError
 from lm_pipeline.specs.cleaning import Cleaning, CustomRule, RuleSet
@@ -90,8 +91,14 @@ RULES = (
 """The rules of all sets, most under the names that `datatrove` gives their reasons."""
 
 EMPTY, TOO_SHORT, TOO_LONG, LANGUAGE = "empty", "too_short", "too_long", "language"
+BLOCKLIST, PERSONAL_DATA = "blocklist", "personal_data"
+BLOCKED_DOMAIN, BLOCKED_URL_WORD, LONG_URL = "blocked_domain", "blocked_url_word", "long_url"
+GENERAL_RULES = (
+    EMPTY, TOO_SHORT, TOO_LONG, LANGUAGE, BLOCKLIST, PERSONAL_DATA, BLOCKED_DOMAIN, BLOCKED_URL_WORD, LONG_URL
+)  # fmt: skip
 """Rules of every profile, `none` included: nothing is left after normalisation; fewer than `min_characters`; more than
-`max_characters`; a language that is not among `languages`."""
+`max_characters`; a language that is not among `languages`; more blocked terms than allowed; personal data of a kind
+whose action is `drop`; an address with a blocked domain, with a blocked word, or longer than allowed."""
 
 
 def with_statistics(documents: pl.DataFrame) -> pl.DataFrame:
@@ -198,7 +205,23 @@ def _general_checks(cleaning: Cleaning) -> list[_Check]:
     if cleaning.languages:
         strange = ~pl.col("language").is_in(cleaning.languages)
         checks.append(_Check(LANGUAGE, strange, pl.col("language_confidence"), nothing))
-    return checks
+    return [*checks, *_content_checks(cleaning)]
+
+
+def _content_checks(cleaning: Cleaning) -> list[_Check]:
+    """Terms, personal data and addresses."""
+    limits: list[tuple[str, pl.Expr, int]] = []
+    if cleaning.blocklist:
+        limits.append((BLOCKLIST, pl.col("num_blocklist_hits"), cleaning.blocklist.max_hits))
+    dropped = [kind.name for kind in KINDS if getattr(cleaning.personal_data, kind.name) == "drop"]
+    if dropped:
+        limits.append((PERSONAL_DATA, pl.sum_horizontal(f"num_{kind}" for kind in dropped), 0))
+    if cleaning.urls:
+        limits.append((BLOCKED_DOMAIN, pl.col("blocked_domain").cast(pl.Int64), 0))
+        limits.append((BLOCKED_URL_WORD, pl.col("num_blocked_url_words"), 0))
+        if cleaning.urls.max_characters is not None:
+            limits.append((LONG_URL, pl.col("url_characters"), cleaning.urls.max_characters))
+    return [_Check(name, value > limit, value, pl.lit(limit)) for name, value, limit in limits]
 
 
 def _checks(cleaning: Cleaning) -> list[_Check]:

@@ -27,6 +27,11 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
 
         return identify(spec.source, home)
 
+    def lists(home: Home) -> Mapping[str, Any]:
+        from lm_pipeline.corpus.word_lists import list_digests
+
+        return list_digests(spec.cleaning, home)
+
     raw = Node(
         asset=f"raw_documents/{name}",
         stage=versions.RAW_DOCUMENTS,
@@ -47,6 +52,7 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
         noun="corpus",
         owner=name,
         mlflow_experiment=MLFLOW_EXPERIMENT,
+        outside=lists,
     )
     return [raw, documents]
 
@@ -138,11 +144,13 @@ def _build_part(
 ) -> tuple[Artifact, bool]:
     from lm_pipeline.corpus.documents import clean_part
     from lm_pipeline.corpus.sources import verify_files
+    from lm_pipeline.corpus.word_lists import with_lists
 
     started = time.time()
 
     def write(staging: Staging) -> None:
-        staging.summary = clean_part(name, part, files, spec, staging.path)
+        listed = spec.model_copy(update={"cleaning": with_lists(spec.cleaning, build.home)})
+        staging.summary = clean_part(name, part, files, listed, staging.path)
         # Once more after reading: a file that was edited meanwhile must not be published under its old digest.
         verify_files([files[piece.file] for piece in part], build.home)
         staging.provenance = provenance(started)
@@ -150,5 +158,9 @@ def _build_part(
     # One archive may hold several members: which one was read is part of the address.
     slices = [[piece.file, files[piece.file].member, piece.sha256, piece.start, piece.end] for piece in part]
     return build.store.build(
-        versions.DOCUMENT_PART, {}, {**_measuring_fields(name, spec), "slices": slices}, write, wait_seconds=600
+        versions.DOCUMENT_PART,
+        {},
+        {**_measuring_fields(name, spec), "lists": dict(build.outside), "slices": slices},
+        write,
+        wait_seconds=600,
     )

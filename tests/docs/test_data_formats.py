@@ -70,11 +70,11 @@ def test_tables_of_a_dataset(tmp_path):
 
 
 def test_rules_are_those_of_the_filters():
-    from lm_pipeline.corpus.filters import EMPTY, LANGUAGE, RULES, TOO_LONG, TOO_SHORT
+    from lm_pipeline.corpus.filters import GENERAL_RULES, RULES
 
     listed = re.search(r"^Rules: (.*?)\n\n", text(PAGE), re.MULTILINE | re.DOTALL)
     assert listed
-    assert codes(listed[1].replace("\n", " ")) == [EMPTY, TOO_SHORT, TOO_LONG, LANGUAGE, *(rule.name for rule in RULES)]
+    assert codes(listed[1].replace("\n", " ")) == [*GENERAL_RULES, *(rule.name for rule in RULES)]
 
 
 def test_quarantine_reasons_are_those_of_the_readers():

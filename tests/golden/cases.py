@@ -28,12 +28,13 @@ CHINESE = (
 
 
 def document_part(folder: Path) -> str:
-    """Clean and judge an English, a Chinese, a short, a symbolic, an empty and an unreadable record."""
+    """Clean and judge records in two languages: mended, masked, short, symbolic, empty and unreadable ones."""
     import polars as pl
 
     from lm_pipeline.corpus.decisions import decide_part
     from lm_pipeline.corpus.documents import clean_part, plan_parts
     from lm_pipeline.corpus.raw_files import RawFile
+    from lm_pipeline.specs.cleaning import Cleaning, PersonalData
     from lm_pipeline.specs.corpus import CorpusSpec, Fields, PathSource
 
     rows = [
@@ -43,18 +44,21 @@ def document_part(folder: Path) -> str:
         {"text": "Too short.", "label": "a", "group": "x"},
         {"text": "# … -- 123 ... " * 20, "label": "a", "group": "x"},
         {"text": "", "label": None, "group": None},
+        {"text": f"{ENGLISH} cafÃ© ＡＢＣ (650) 253-0000", "label": "a", "group": "x"},
+        {"text": f"{CHINESE}邮箱li@foo.cn，手机13800138000。", "label": "b", "group": "河"},
     ]
     data = b"".join(json.dumps(row).encode() + b"\n" for row in rows) + b'{"text": \xff}\n\n{"other": 1}\n'
     path = folder / "input.jsonl"
     path.write_bytes(data)
     file = RawFile(path.name, len(data), hashlib.sha256(data).hexdigest(), path)
-    spec = CorpusSpec(source=PathSource(path="."), fields=Fields(label="label", group="group"))
+    cleaning = Cleaning(personal_data=PersonalData(email="hash", phone="mask"))
+    spec = CorpusSpec(source=PathSource(path="."), fields=Fields(label="label", group="group"), cleaning=cleaning)
     (part,) = plan_parts([file], spec)
     out = folder / "out"
     out.mkdir()
     summary = clean_part("golden", part, {file.path: file}, spec, out)
     decided = decide_part(out / "statistics.parquet", spec.cleaning, out / "decisions.parquet")
-    assert (decided["kept"], decided["rejected"], summary["quarantined"]) == (2, 3, 3), summary
+    assert (decided["kept"], decided["rejected"], summary["quarantined"]) == (4, 3, 3), summary
     # Words of explanation and excerpts may get better without a new version; what was found where may not change.
     bad = pl.read_parquet(out / "quarantine.parquet").select("record", "byte_offset", "reason").rows()
     decisions = pl.read_parquet(out / "decisions.parquet").to_dicts()

@@ -1,0 +1,93 @@
+"""Telephone numbers: Chinese, American, international.
+
+A number counts if `phonenumbers` (Google's libphonenumber) takes it for one of the country whose way of writing it
+has, or if a word beside it says that it is one; otherwise any long number would.
+"""
+
+import functools
+
+from lm_pipeline.corpus.personal_data.kind import Kind, Pattern, digits_of, stands_alone
+
+_EXTENSION = r"(?: ?(?:x|ext\.?|转|分机) ?[0-9]{1,6})?"
+
+
+def _verify_way(value: str, before: str, after: str) -> int:
+    """Written in a country's way: it must be a number there."""
+    return len(value) if stands_alone(before, after) and parsed(value) is not None else 0
+
+
+def _verify_said(value: str, before: str, after: str) -> int:
+    """Said to be a number: it must have as many digits as numbers have."""
+    right = 7 <= len(digits_of(_without_extension(value))) <= 15 and not _is_a_date(value)
+    return len(value) if right and stands_alone(before, after) else 0
+
+
+def _without_extension(value: str) -> str:
+    for mark in ("x", "e", "转", "分"):
+        value = value.partition(mark)[0]
+    return value
+
+
+def _is_a_date(value: str) -> bool:
+    parts = value.replace("/", "-").replace(".", "-").split("-")
+    return [len(part) for part in parts] in ([4, 2, 2], [2, 2, 4])
+
+
+@functools.lru_cache(maxsize=4096)
+def parsed(value: str) -> str | None:
+    """A number in E.164 form, or None where it is none.
+
+    Written with a country's code it must have the length of a number of that country; written in the Chinese or the
+    American way it must also be in a range that is handed out.
+
+    >>> parsed("138 0013 8000"), parsed("(650) 253-0000"), parsed("+49 30 901820"), parsed("1234")
+    ('+8613800138000', '+16502530000', '+4930901820', None)
+    """
+    import phonenumbers
+
+    number = _without_extension(value).strip().replace("（", "(").replace("）", ")")
+    for prefix in ("011", "00"):
+        if number.startswith(prefix):
+            number = "+" + number.removeprefix(prefix).lstrip(" -.")
+    international = "+" in number
+    for country in (None,) if international else ("CN", "US"):
+        try:
+            found = phonenumbers.parse(number, country)
+        except phonenumbers.NumberParseException:
+            continue
+        possible = phonenumbers.is_possible_number_with_reason(found) == phonenumbers.ValidationResult.IS_POSSIBLE
+        if phonenumbers.is_valid_number(found) or (international and possible):
+            return phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.E164)
+    return None
+
+
+PHONE = Kind(
+    name="phone",
+    hint=r"[0-9](?:[ ().\-/）]{0,3}[0-9]){6}",
+    patterns=(
+        # Chinese: mobile, land line, service number.
+        Pattern(r"(?P<value>(?:(?:\+|00)86[ -]?|86[ -])?1[3-9][0-9](?:[ -]?[0-9]{4}){2})", _verify_way),
+        Pattern(
+            r"(?P<value>(?:(?:\+|00)86[ -]?)?(?:[(（]0[0-9]{2,3}[)）] ?|0[0-9]{2,3}[ -])[2-8][0-9]{3}[ -]?[0-9]{3,4}"
+            rf"{_EXTENSION})",
+            _verify_way,
+        ),
+        Pattern(r"(?P<value>[48]00[ -]?[0-9]{3,4}[ -]?[0-9]{3,4})", _verify_way),
+        # American.
+        Pattern(
+            r"(?P<value>(?:(?:\+|00)?1[ .-]?)?(?:\([2-9][0-9]{2}\)[ -]?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}"
+            rf"{_EXTENSION})",
+            _verify_way,
+        ),
+        # With the code of a country.
+        Pattern(rf"(?P<value>(?:\(?\+|00[1-9]|011[ -])(?:[ ().\-/]{{0,3}}[0-9]){{6,14}}{_EXTENSION})", _verify_way),
+        # Beside a word that says what it is.
+        Pattern(
+            r"(?P<before>(?:(?i:phone|mobile|cell|fax|whatsapp|(?-u:\b)(?:tel(?-u:\b)|call|dial|text me|reach))"
+            r"|电话|電話|手机|手機|传真|傳真|致电|拨打|热线|座机|联系方式|微信)[^0-9\n+(]{0,24})"
+            rf"(?P<value>[+(]{{0,2}}[0-9](?:[ ().\-/]{{0,3}}[0-9]){{6,14}}{_EXTENSION})",
+            _verify_said,
+        ),
+    ),
+    canonical=lambda value: parsed(value) or digits_of(value),
+)
