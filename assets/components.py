@@ -62,7 +62,5 @@ class Experiment(_Noun):
     spec_class = ExperimentSpec
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The experiment's assets and schedule."""
-        from assets.nodes import experiment_definitions
-
-        return experiment_definitions(self.name, self.spec)
+        """Nothing of its own: its assets depend on its dataset too, so `assets/definitions.py` makes them."""
+        return dg.Definitions()

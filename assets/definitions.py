@@ -30,17 +30,14 @@ def defs() -> dg.Definitions:
         executor=dg.in_process_executor,
     )
 
-    def is_outside(noun: str, name: str) -> bool:
-        return not declarations.files[noun, name].is_relative_to(inside)
-
     outside = [
         dataset_definitions(name, spec)
         for name, spec in declarations.datasets.items()
-        if is_outside("assets.Dataset", name)
+        if not declarations.files["assets.Dataset", name].is_relative_to(inside)
     ]
-    outside += [
-        experiment_definitions(name, spec)
+    experiments = [
+        experiment_definitions(name, spec, declarations.datasets[spec.dataset])
         for name, spec in declarations.experiments.items()
-        if is_outside("assets.Experiment", name)
     ]
-    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PROJECT_ROOT), own, *outside)
+    inside_defs = dg.load_from_defs_folder(path_within_project=PROJECT_ROOT)
+    return dg.Definitions.merge(inside_defs, own, *outside, *experiments)

@@ -84,7 +84,7 @@ def leaderboard_asset(name: str, experiments: Mapping[str, ExperimentSpec]) -> d
     return node_asset(leaderboard_node(name, experiments))
 
 
-def experiment_definitions(name: str, spec: ExperimentSpec) -> dg.Definitions:
+def experiment_definitions(name: str, spec: ExperimentSpec, dataset: DatasetSpec) -> dg.Definitions:
     """An experiment's assets and, if it declares one, its schedule."""
-    assets = [node_asset(node) for node in experiment_nodes(name, spec)]
+    assets = [node_asset(node) for node in experiment_nodes(name, spec, dataset)]
     return dg.Definitions(assets=assets, schedules=[experiment_schedule(name, spec)] if spec.schedule else [])

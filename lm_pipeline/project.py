@@ -24,7 +24,11 @@ def build_graph(declarations: Declarations) -> Graph:
     """All nodes by asset name."""
     nodes = [node for name, spec in declarations.corpora.items() for node in corpus_nodes(name, spec)]
     nodes += [node for name, spec in declarations.datasets.items() for node in dataset_nodes(name, spec)]
-    nodes += [node for name, spec in declarations.experiments.items() for node in experiment_nodes(name, spec)]
+    nodes += [
+        node
+        for name, spec in declarations.experiments.items()
+        for node in experiment_nodes(name, spec, declarations.datasets[spec.dataset])
+    ]
     nodes += [leaderboard_node(name, declarations.experiments_of(name)) for name in declarations.datasets]
     return {node.asset: node for node in nodes}
 

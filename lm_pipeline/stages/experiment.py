@@ -9,7 +9,7 @@ from typing import Any
 from lm_pipeline.artifacts import Artifact
 from lm_pipeline.graph import Build, Node
 from lm_pipeline.home import Home
-from lm_pipeline.specs import ExperimentSpec
+from lm_pipeline.specs import DatasetSpec, ExperimentSpec
 from lm_pipeline.stages import versions
 from lm_pipeline.tracking.spool import SpoolWriter
 
@@ -17,9 +17,10 @@ VOLATILE = {"curve.jsonl", "training.json", "timing.json"}
 """Files that hold times and rates: no part of an artifact's content digest."""
 
 
-def experiment_nodes(name: str, spec: ExperimentSpec) -> list[Node]:
-    """The nodes of an experiment."""
+def experiment_nodes(name: str, spec: ExperimentSpec, dataset_spec: DatasetSpec) -> list[Node]:
+    """The nodes of an experiment on the dataset that it names."""
     dataset = spec.dataset
+    mixing = {"weights": dict(sorted(dataset_spec.weights.items())), "packing": dataset_spec.packing.model_dump()}
     shards = {"token_shards": f"{dataset}/token_shards", "tokenizer": f"{dataset}/tokenizer"}
     whole = spec.model_dump(mode="json")
 
@@ -40,8 +41,8 @@ def experiment_nodes(name: str, spec: ExperimentSpec) -> list[Node]:
         node(
             "checkpoint",
             shards | ({} if spec.base is None else {"base": f"{spec.base}/checkpoint"}),
-            {"task": spec.task, "model": whole["model"], "training": whole["training"]},
-            lambda build: _write_checkpoint(name, spec, build),
+            {"task": spec.task, "model": whole["model"], "training": whole["training"], **mixing},
+            lambda build: _write_checkpoint(name, spec, dataset_spec, build),
             dataset,
         ),
         node(
@@ -75,7 +76,7 @@ def _run(command: str, request: Mapping[str, Any], folder: Path, build: Build) -
     build.run_child([sys.executable, "-m", "lm_pipeline", command, str(path)])
 
 
-def _write_checkpoint(name: str, spec: ExperimentSpec, build: Build) -> None:
+def _write_checkpoint(name: str, spec: ExperimentSpec, dataset: DatasetSpec, build: Build) -> None:
     whole = spec.model_dump(mode="json")
     shards = build.inputs["token_shards"]
     work = build.store.work_dir("checkpoint", build.staging.key)
@@ -95,6 +96,8 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, build: Build) -> None:
         "shards_dir": str(shards.files_dir),
         "tokenizer": str(build.inputs["tokenizer"].path("tokenizer.model")),
         "vocab_size": shards.summary["vocab_size"],
+        "weights": dataset.weights,
+        "mask_documents": dataset.packing.mask_documents,
         "work_dir": str(work),
         "base_dir": None if spec.base is None else str(build.inputs["base"].files_dir),
         "output_dir": str(build.staging.path),

@@ -106,6 +106,12 @@ class Shard:
 
         return pl.read_parquet(self.folder / f"{self.split}.documents.parquet")
 
+    @property
+    def corpora(self) -> np.ndarray:
+        """The corpus of each document, in the order of the documents."""
+        column = pq.read_table(self.folder / f"{self.split}.documents.parquet", columns=["corpus"])["corpus"]
+        return np.asarray(column.to_pylist(), dtype=np.str_)
+
     def row_of(self, token_offset: int) -> int:
         """Row of the document that holds a token.
 

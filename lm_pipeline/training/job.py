@@ -8,6 +8,7 @@ from lm_pipeline.models.language_model import RECURRENT, NeuralSpec
 from lm_pipeline.specs.model import EncoderModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training.masked_plan import MaskedPlan
+from lm_pipeline.training.mixture import Mixture
 from lm_pipeline.training.plan import Plan, TokenStream, make_plan
 
 CURVE, SNAPSHOTS = "curve.jsonl", "snapshots"
@@ -27,6 +28,8 @@ class Job:
         key: names the job; a `work_dir` with another job's state is refused.
         name_documents: document ids of document numbers, for errors.
         base: folder of the trained model whose weights this one begins with; None begins anew.
+        mixture: shares of corpora in the training; None reads every document once an epoch.
+        mask_documents: whether no token of a window sees another document.
         measurements: where measurements of the machine are kept; None keeps them in `work_dir`.
     """
 
@@ -38,6 +41,8 @@ class Job:
     work_dir: Path
     key: str
     name_documents: Callable[[Sequence[int]], list[str]]
+    mixture: Mixture | None = None
+    mask_documents: bool = False
     measurements: Path | None = None
     base: Path | None = None
 
@@ -64,6 +69,8 @@ class Job:
             batch_size=self.training.batch_size,
             context_length=self.training.context_length,
             seed=seed,
+            mixture=self.mixture if stream is self.train else None,
+            mask_documents=self.mask_documents,
         )
         if not isinstance(self.spec, EncoderModel):
             return plan

@@ -8,12 +8,14 @@ often than another of its corpus by more than one.
 Nothing is stored: the passes of an epoch follow from (seed, epoch).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_pipeline.errors import InputError
 from lm_pipeline.training.counters import key_of, mix
 
 
@@ -92,3 +94,46 @@ class Mixture:
         inside = (ends > first) & (starts < last)
         begins = np.maximum(first - starts, 0)[inside]
         return Stretch(documents[inside], begins, (np.minimum(ends, last) - starts)[inside] - begins)
+
+
+def mix_corpora(corpora: NDArray[np.str_], lengths: NDArray[np.int64], weights: Mapping[str, float]) -> Mixture | None:
+    """The mixture of a split's documents.
+
+    Args:
+        corpora: each document's corpus.
+        lengths: each document's tokens.
+        weights: by corpus; empty mixes nothing.
+
+    Raises:
+        InputError: a corpus that has a weight has no training document.
+    """
+    if not weights:
+        return None
+    names = np.asarray(corpora)
+    rows = {name: np.flatnonzero(names == name) for name in weights}
+    if empty := [name for name, found in rows.items() if not len(found)]:
+        raise InputError(
+            f"The corpora {', '.join(empty)} have weights and no training document. Look at the dataset's splits, or"
+            " take them out of `corpora` and `weights`."
+        )
+    return Mixture(tuple(weights), tuple(rows.values()), lengths, tuple(weights.values()))
+
+
+def epochs_read(
+    corpora: NDArray[np.str_], lengths: NDArray[np.int64], mixture: Mixture | None, num_tokens: int
+) -> dict[str, dict[str, float]]:
+    """By corpus: its share of the tokens that a training read, and how often it was read.
+
+    Args:
+        corpora: each document's corpus.
+        lengths: each document's tokens.
+        mixture: the training's.
+        num_tokens: tokens that the training read.
+    """
+    total, names = int(lengths.sum()), np.asarray(corpora)
+    sizes = {str(name): int(lengths[names == name].sum()) for name in np.unique(names)}
+    read = sizes if mixture is None else dict(zip(mixture.names, map(int, mixture.quotas), strict=True))
+    return {
+        name: {"share": read[name] / total, "epochs": read[name] / size * num_tokens / total}
+        for name, size in sizes.items()
+    }

@@ -25,6 +25,7 @@ from lm_pipeline.tokenization.tokenizer import BOS
 from lm_pipeline.training.interruption import EXIT_CODE
 from lm_pipeline.training.job import CURVE, SNAPSHOTS, Job
 from lm_pipeline.training.loop import train
+from lm_pipeline.training.mixture import epochs_read, mix_corpora
 from lm_pipeline.training.plan import TokenStream
 from lm_pipeline.training.progress import Reporter
 from lm_pipeline.training.session import Session
@@ -50,6 +51,10 @@ class TrainingRequest(BaseModel):
     """tokenizer.model."""
     vocab_size: int
     """Pieces."""
+    weights: dict[str, float] = {}
+    """Shares of the training tokens by corpus, relative to each other; empty: every document once an epoch."""
+    mask_documents: bool = False
+    """Whether no token of a window sees another document."""
     work_dir: Path
     """Checkpoints; the same request goes on from what is there."""
     output_dir: Path
@@ -133,6 +138,8 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
         name_documents=name_documents,
         measurements=request.measurements,
         base=request.base_dir,
+        mixture=mix_corpora(shard.corpora, np.diff(shard.offsets), request.weights),
+        mask_documents=request.mask_documents,
     )
     _write_status(request, "running", None)
     with Reporter(request.training.num_steps, request.spool) as reporter:
@@ -142,7 +149,9 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
         if interrupted:
             reporter.info(f"interrupted and saved at step {step}; the same request goes on from there")
             return EXIT_CODE
-    _write_outputs(request, session)
+    tokens_read = session.counters.position * request.training.batch_size * request.training.context_length
+    corpora = epochs_read(shard.corpora, np.diff(shard.offsets), job.mixture, tokens_read)
+    _write_outputs(request, session, corpora)
     return 0
 
 
@@ -150,7 +159,7 @@ def _stream(shard: Shard) -> TokenStream:
     return TokenStream(shard.tokens, shard.offsets, BOS)
 
 
-def _write_outputs(request: TrainingRequest, session: Session) -> None:
+def _write_outputs(request: TrainingRequest, session: Session, corpora: dict[str, dict[str, float]]) -> None:
     counters, model, clock = session.counters, session.model, session.clock
     best = request.training.keep == "best" and session.best_weights is not None
     weights = session.best_weights if best and session.best_weights is not None else session.weights()
@@ -167,6 +176,7 @@ def _write_outputs(request: TrainingRequest, session: Session) -> None:
             "num_parameters": num_parameters,
             "num_steps": counters.step,
             "num_tokens": counters.num_tokens,
+            "corpora": corpora,
             "wall_seconds": clock.total,
             "seconds": clock.seconds,
             "tokens_per_second": speed,

@@ -37,6 +37,8 @@ def cost(data: ReportData) -> list[Block]:
     ]
     shown = tuple(row for row in rows if row[1] != "–")
     blocks: list[Block] = [Table("What the model cost", (Column("Measure"), Column("Value")), shown)]
+    if training.get("corpora"):
+        blocks.append(_corpora(training["corpora"]))
     if training.get("determinism"):
         text = json.dumps(training["determinism"], indent=2, ensure_ascii=False)
         blocks.append(Details("What the numbers depend on", "threads, instruction set, versions", (), text))
@@ -66,6 +68,14 @@ _LOOP = (
     ("rollbacks", "Returns to the last checkpoint", integer),
 )
 """What only a training loop has: key of training.json, title, how it is shown."""
+
+
+def _corpora(corpora: dict[str, dict[str, float]]) -> Table:
+    rows = tuple(
+        (name, f"{100 * read['share']:.1f} %", decimal(read["epochs"], 2)) for name, read in sorted(corpora.items())
+    )
+    columns = (Column("Corpus"), Column("Share of tokens", numeric=True), Column("Epochs", numeric=True))
+    return Table("How often the training read each corpus", columns, rows)
 
 
 def _table(caption: str, values: dict[str, Any]) -> Table:

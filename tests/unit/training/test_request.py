@@ -37,7 +37,7 @@ def dataset(tmp_path_factory):
     frame = pl.DataFrame(
         {
             "document_id": [f"{i:032x}" for i in range(80)],
-            "corpus": ["town"] * 80,
+            "corpus": ["town" if i < 60 else "river" for i in range(80)],
             "file": ["town.txt"] * 80,
             "record": range(80),
             "byte_offset": [None] * 80,
@@ -202,4 +202,32 @@ def test_a_base_of_another_shape_is_refused(make_request):
     path = make_request("wide", {"family": "gru", "width": 24}, **settings)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_dir": str(first.parent / "out")}))
     with pytest.raises(InputError, match=r"the `model` and `context_length` of its base"):
+        train_from_request(path)
+
+
+def test_corpora_are_mixed_by_weight_and_their_epochs_are_told(make_request):
+    model = {"family": "transformer", "width": 16, "num_heads": 2, "num_layers": 1}
+    settings = {"num_steps": 6, "batch_size": 8, "context_length": 16}
+    outputs = {}
+    for name, more in {
+        "plain": {},
+        "mixed": {"weights": {"river": 3.0, "town": 1.0}},
+        "apart": {"mask_documents": True},
+    }.items():
+        path = make_request(name, model, **settings)
+        request = json.loads(path.read_text())
+        path.write_text(json.dumps(request | more))
+        assert train_from_request(path) == 0
+        outputs[name] = path.parent / "out"
+    read = {name: json.loads((out / "training.json").read_text())["corpora"] for name, out in outputs.items()}
+    assert read["plain"]["town"]["epochs"] == pytest.approx(read["plain"]["river"]["epochs"])
+    assert read["mixed"]["river"]["share"] == pytest.approx(0.75, abs=1e-3)
+    assert read["mixed"]["river"]["epochs"] > 3 * read["mixed"]["town"]["epochs"]
+    assert len({(out / "model.safetensors").read_bytes() for out in outputs.values()}) == 3
+
+
+def test_a_weighted_corpus_without_training_text_is_refused(make_request):
+    path = make_request("mixed", {"family": "gru", "num_layers": 1, "width": 8})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights": {"town": 1.0, "sea": 1.0}}))
+    with pytest.raises(InputError, match="The corpora sea have weights and no training document"):
         train_from_request(path)
