@@ -24,7 +24,7 @@ from typing import IO
 
 from lm_pipeline.errors import ChildError
 
-_PARENT = "LM_PIPELINE_PARENT_PID"
+PARENT_VARIABLE = "LM_PIPELINE_PARENT_PID"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TAIL_LINES = 40
 _LONGEST_LINE = 65536  # characters; longer lines come in pieces
@@ -40,7 +40,7 @@ def die_with_parent() -> None:
     when they are cancelled. Without `supervise` as parent (a person typed the command) it does nothing but that.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    parent = os.environ.pop(_PARENT, None)
+    parent = os.environ.pop(PARENT_VARIABLE, None)
     if parent is None:
         return
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -79,7 +79,7 @@ def supervise(
     >>> supervise([sys.executable, "-c", "print('hello')"], on_line=print)
     hello
     """
-    environment = {**(os.environ if env is None else env), _PARENT: str(os.getpid())}
+    environment = {**(os.environ if env is None else env), PARENT_VARIABLE: str(os.getpid())}
     process = subprocess.Popen(
         argv,
         env=environment,

@@ -79,10 +79,11 @@ def test_rules_are_those_of_the_filters():
 
 def test_quarantine_reasons_are_those_of_the_readers():
     """Those of compressed streams are formed from the compression's name."""
-    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "lm_pipeline/corpus/readers").glob("*.py")]
+    folders = (ROOT / "lm_pipeline/corpus/readers", ROOT / "lm_pipeline/corpus/extraction")
+    trees = [ast.parse(path.read_text("utf-8")) for folder in folders for path in folder.glob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    place = {"Quarantined": 2, "DamagedStreamError": 0}
+    place = {"Quarantined": 2, "DamagedStreamError": 0, "BadRecordError": 0, "Failure": 0}
     given = [call.args[place[call.func.id]] for call in calls if call.func.id in place]
     raised = {node.value for node in given if isinstance(node, ast.Constant)}
     formed = {f"{how}_{name}" for how in ("truncated", "corrupt") for name in ("gzip", "bzip2", "xz", "zstd")}

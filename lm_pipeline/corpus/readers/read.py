@@ -7,7 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from lm_pipeline.corpus.raw_files import RawFile, member_path
-from lm_pipeline.corpus.readers import arrow, csv, jsonl, parquet, sqlite, text
+from lm_pipeline.corpus.readers import (
+    arrow,
+    csv,
+    docx,
+    epub,
+    html,
+    jsonl,
+    mediawiki,
+    parquet,
+    pdf,
+    sqlite,
+    text,
+    warc,
+)
 from lm_pipeline.corpus.readers.archives import MAX_DEPTH, archive_kind, members
 from lm_pipeline.corpus.readers.compression import EXTENSIONS, DamagedStreamError
 from lm_pipeline.corpus.readers.encodings import by_mark, by_nuls
@@ -22,6 +35,12 @@ READERS: dict[str, Callable[[Opened], Iterator[Record | Quarantined]]] = {
     "parquet": parquet.read,
     "arrow": arrow.read,
     "sqlite": sqlite.read,
+    "html": html.read,
+    "warc": warc.read,
+    "pdf": pdf.read,
+    "docx": docx.read,
+    "epub": epub.read,
+    "mediawiki": mediawiki.read,
 }
 """By `format.kind`."""
 
@@ -43,18 +62,39 @@ FORMATS = {
     ".sqlite": "sqlite",
     ".sqlite3": "sqlite",
     ".db": "sqlite",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".warc": "warc",
+    ".arc": "warc",
+    ".wet": "warc",
+    ".wat": "warc",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".epub": "epub",
 }
 """By extension, for `format: {kind: auto}`."""
 
 _OTHER_FORMATS = {
-    *(".html", ".htm", ".json", ".warc", ".xml"),
-    *(".doc", ".docx", ".epub", ".odt", ".pdf", ".ppt", ".pptx", ".rtf", ".xls", ".xlsx"),
+    *(".json", ".xml"),
+    *(".doc", ".odt", ".ppt", ".pptx", ".rtf", ".xls", ".xlsx"),
     *(".avro", ".npy", ".npz", ".orc", ".pickle", ".pkl"),
     *(".7z", ".lz4", ".rar"),
     *(".gif", ".jpeg", ".jpg", ".png"),
 }
 """Extensions that are known to hold neither plain text nor what a reader takes."""
 _TEXT_FORMATS = ("text", "jsonl", "csv")
+_MARKS = {
+    b"%pdf-": "pdf",
+    b"warc/": "warc",
+    b"filedesc://": "warc",
+    b"<!doctype html": "html",
+    b"<html": "html",
+    b"<mediawiki": "mediawiki",
+}
+"""How files of a format begin, in lower case and after white space."""
+_ZIP_MARKS = {b"mimetypeapplication/epub+zip": "epub", b"[Content_Types].xml": "docx"}
+"""What the first member of a zip file is, where the file is a document."""
 
 
 def read_records(
@@ -134,6 +174,8 @@ def _detect(file: Opened) -> str | Quarantined:
     kind = file.spec.format.kind
     if kind == "auto":
         kind = _by_extension(file.name) or _by_content(file.head)
+        if kind == ".xml" and _by_content(file.head) == "mediawiki":
+            kind = "mediawiki"
     if kind == "sqlite" and file.spec.format.kind == "auto":
         detail = "an SQLite database has no text of its own: give `format: {kind: sqlite, query: SELECT ...}`"
         return Quarantined(None, None, "needs_query", detail)
@@ -154,7 +196,7 @@ def _by_extension(name: str) -> str | None:
 def _suffix(name: str) -> str:
     """The extension, in lower case, that of a compression left out."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    if suffixes and suffixes[-1] in EXTENSIONS:
+    if suffixes and (suffixes[-1] in EXTENSIONS or suffixes[-2:] == [".warc", ".lz4"]):
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
@@ -166,6 +208,12 @@ def _by_content(head: bytes) -> str:
         return "parquet"
     if head.startswith(arrow.FILE_MAGIC):
         return "arrow"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[: max(map(len, _MARKS))].lower()
+    found = [kind for mark, kind in _MARKS.items() if start.startswith(mark)]
+    if head.startswith(b"PK\x03\x04"):
+        found = [kind for mark, kind in _ZIP_MARKS.items() if head[30:].startswith(mark)]
+    if found:
+        return found[0]
     first_line = head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")[0].strip()
     if not first_line.startswith(b"{"):
         return "text"

@@ -1,0 +1,139 @@
+"""A web page's text and what it says about itself."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import DocumentNode, HTMLTree
+
+from lm_pipeline.corpus.extraction.blocks import join_blocks, parse_blocks
+from lm_pipeline.corpus.extraction.boilerplate import without_boilerplate
+
+
+@dataclass(slots=True)
+class Page:
+    """What is taken out of a page.
+
+    Attributes:
+        text: plain text; may be empty.
+        title: its headline, else what it calls itself.
+        url: its own, canonical address.
+        date: when it was published, ISO 8601, as far as the page says it in such a form.
+    """
+
+    text: str
+    title: str | None = None
+    url: str | None = None
+    date: str | None = None
+
+
+_CAPTIONS = ["figcaption", "[class*=caption i]", "[itemprop=caption]"]
+_ARTICLE_LINKS = "p a[rel], p a[class], blockquote[class*=twitter i]"
+_DOCBOOK_BOXES = ".sidebar > .titlepage"
+_SHALLOW_LISTS = ", ".join(f"body > {'* > ' * depth}p ~ ul" for depth in range(3))
+_NUM_WRAPPERS = 4
+_OPEN_ANCHOR = re.compile(r"<a\b([^<>]*)/>", re.IGNORECASE)
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?")
+_JSON_LD_DATE = re.compile(r'"datePublished"\s*:\s*"([^"]{10,40})"')
+_TITLES = "meta[property='og:title'], meta[name='og:title'], meta[name='twitter:title']"
+_URLS = "link[rel=canonical], meta[property='og:url']"
+_DATES = (
+    "meta[property='article:published_time'], meta[itemprop=datePublished], meta[name=date i], meta[name=pubdate i],"
+    "meta[name=publishdate i], meta[name='dc.date' i], time[itemprop=datePublished], time[pubdate],"
+    "article time[datetime]"
+)
+
+
+def extract_page(html: str, extractor: str = "resiliparse") -> Page:
+    """Take the main content and the metadata out of a page.
+
+    Args:
+        html: the page.
+        extractor: `resiliparse` with the rules of `boilerplate.py`; `trafilatura`; `none` for all visible text.
+
+    Returns:
+        The page; the headline is its title and not part of the text (with `none` and `trafilatura` it may be).
+    """
+    tree = HTMLTree.parse(_OPEN_ANCHOR.sub(r"<a\1></a>", html) if "/>" in html else html)
+    document = tree.document
+    if document is None:
+        return Page("")
+    titles = [title for title in (_first(document, _TITLES), (tree.title or "").strip()) if title]
+    page = Page("", titles[0] if titles else None, _url(document), _date(document, html))
+    if extractor == "none":
+        page.text = extract_plain_text(tree, alt_texts=False).strip()
+    elif extractor == "trafilatura":
+        page.text = _trafilatura()(html, include_comments=False, favor_precision=True) or ""
+    else:
+        page.text, headline = _main_content(tree, document, titles)
+        page.title = headline or page.title
+    return page
+
+
+def _main_content(tree: HTMLTree, document: DocumentNode, titles: list[str]) -> tuple[str, str | None]:
+    _spare_text(document)
+    minimal = extract_plain_text(
+        tree,
+        preserve_formatting="minimal_html",
+        main_content=True,
+        alt_texts=False,
+        links=True,
+        comments=False,
+        post_meta=False,
+        skip_elements=_CAPTIONS,
+    )
+    blocks, headline = without_boilerplate(list(parse_blocks(minimal)), titles)
+    return join_blocks(blocks), headline
+
+
+def _spare_text(document: DocumentNode) -> None:
+    """Keep resiliparse from taking text for furniture.
+
+    Links within paragraphs and quoted tweets are text whatever their class says ('tag', 'twitter'); a box in the text
+    is what DocBook calls a sidebar; a list beside paragraphs is text even where it stands so near the root that
+    resiliparse takes it for a menu.
+    """
+    for element in document.query_selector_all(_DOCBOOK_BOXES):
+        if box := element.parent_element:
+            box.remove_attribute("class")
+    for element in document.query_selector_all(_ARTICLE_LINKS):
+        for name in ("class", "rel"):
+            if element.has_attribute(name):
+                element.remove_attribute(name)
+    for element in document.query_selector_all(_SHALLOW_LISTS):
+        outer = inner = document.create_element("div")
+        for _ in range(_NUM_WRAPPERS - 1):
+            wrapper = document.create_element("div")
+            inner.append_child(wrapper)
+            inner = wrapper
+        element.replace_with(outer)
+        inner.append_child(element)
+
+
+def _first(document: DocumentNode, selector: str, attributes: tuple[str, ...] = ("content",)) -> str | None:
+    element = document.query_selector(selector)
+    if element is None:
+        return None
+    return next((value.strip() for name in attributes if (value := element.get_attribute(name))), None)
+
+
+def _url(document: DocumentNode) -> str | None:
+    url = _first(document, _URLS, ("href", "content"))
+    return url if url and url.startswith(("http://", "https://")) and " " not in url else None
+
+
+def _date(document: DocumentNode, html: str) -> str | None:
+    json_ld = _JSON_LD_DATE.search(html)
+    for written in (_first(document, _DATES, ("content", "datetime")), json_ld and json_ld[1]):
+        if written and (date := _ISO_DATE.match(written)):
+            return date[0]
+    return None
+
+
+@cache
+def _trafilatura() -> Any:
+    from trafilatura import extract
+
+    return extract

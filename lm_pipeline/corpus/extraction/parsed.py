@@ -1,0 +1,37 @@
+"""What every parser returns or raises."""
+
+from typing import TypedDict
+
+
+class Document(TypedDict, total=False):
+    """One document out of a page or file; as JSON on its way to the parent.
+
+    `text` is always there; the others where the format brings them. `date` is ISO 8601 where the format says what it
+    is. `index` tells pages and chapters of one file apart, from 0.
+    """
+
+    text: str
+    title: str | None
+    url: str | None
+    date: str | None
+    index: int
+
+
+class BadRecordError(Exception):
+    """A record that cannot be parsed, with its quarantine reason (`docs/data-formats.md`)."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(detail)
+        self.reason = reason
+
+
+def storable(text: str) -> str:
+    """Text without what no document may have: NULs go, lone surrogates become U+FFFD."""
+    if "\0" in text:
+        text = text.replace("\0", "")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

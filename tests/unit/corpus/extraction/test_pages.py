@@ -1,0 +1,128 @@
+import gzip
+import importlib.util
+import json
+import re
+import tarfile
+from collections import Counter
+from statistics import mean
+
+import pytest
+from resiliparse.extract.html2text import extract_plain_text
+
+from lm_pipeline.corpus.extraction.pages import extract_page
+
+SENTENCE = "This is a sentence of the article, and it is long enough to be running text for everybody. "
+SATZ = "这是文章里的一句话，它足够长，任何人都看得出来这是正文，而不是菜单、广告或者别的什么东西。"
+
+
+def page(body: str, head: str = "<title>A headline of news | The Site</title>") -> str:
+    return f"<html lang=en><head>{head}</head><body><main><div><div>{body}</div></div></main></body></html>"
+
+
+@pytest.mark.parametrize("sentence", [SENTENCE, SATZ])
+def test_the_headline_is_the_title_and_what_stands_around_the_text_goes(sentence):
+    paragraph = f"<p>{sentence * 3}</p>"
+    html = page(
+        "<p>This website uses cookies to be better.</p><h1>A headline of news</h1><div>By Someone</div>"
+        f"<div>Nov 19, 2019</div>{paragraph}<p>Advertisement</p><figure><figcaption>A caption.</figcaption></figure>"
+        f"{paragraph}<p><a href=/x>Another article</a></p><p>Subscribe to our newsletter now.</p>"
+        "<h3>About the author</h3><p>Someone writes a lot.</p>"
+    )
+    found = extract_page(html)
+    assert found.title == "A headline of news"
+    assert found.text.split("\n\n") == [(sentence * 3).strip()] * 2
+
+
+def test_a_short_page_keeps_all_it_has():
+    assert extract_page("<p>Hello</p>").text == "Hello"
+    assert extract_page("<h1>你好</h1>").text == "你好"
+    assert extract_page("").text == ""
+
+
+def test_lists_links_code_and_tables_of_a_document_stay():
+    html = page(
+        f"<h1>Manual</h1><p>{SENTENCE}</p><ul><li>first item</li><li>second <a href=x>item</a></li></ul>"
+        f"<pre>if x:\n    pass</pre><p>See <a class=tag rel=tag href=x>this word</a> in {SENTENCE}</p>"
+        "<table><tr><td>cell one</td><td>cell two</td></tr></table><p>Done at last.</p>"
+    )
+    text = extract_page(html).text
+    assert "- first item\n- second item" in text
+    assert "if x:\n    pass" in text
+    assert "See this word in This" in text
+    assert "cell one" in text
+
+
+def test_a_list_near_the_root_of_a_plain_page_is_text():
+    html = f"<body><p>{SENTENCE}</p><ul><li>one thing</li><li>another thing</li></ul><p>{SENTENCE}</p></body>"
+    assert "another thing" not in extract_plain_text(html, main_content=True)
+    assert "another thing" in extract_page(html).text
+
+
+def test_metadata_is_what_the_page_says():
+    head = (
+        "<title>Site</title><meta property='og:title' content='北京的天气'>"
+        "<link rel=canonical href='https://example.org/天气'>"
+        "<meta property='article:published_time' content='2024-05-01T08:00:00+08:00'>"
+    )
+    found = extract_page(page(f"<p>{SATZ}</p>", head))
+    assert (found.title, found.url, found.date) == (
+        "北京的天气",
+        "https://example.org/天气",
+        "2024-05-01T08:00:00+08:00",
+    )
+    json_ld = '<script type="application/ld+json">{"datePublished": "2020-02-03"}</script>'
+    assert extract_page(page(f"<p>{SATZ}</p>", json_ld)).date == "2020-02-03"
+    relative = extract_page(page("x", "<link rel=canonical href='/x'><meta name=date content='yesterday'>"))
+    assert (relative.url, relative.date) == (None, None)
+
+
+def test_without_an_extractor_all_visible_text_stays():
+    html = page("<nav>Menu</nav><p>Text</p><script>no()</script>")
+    assert extract_page(html, "none").text.split() == ["Menu", "Text"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trafilatura") is None, reason="the extra is not installed")
+def test_trafilatura_is_an_option():
+    html = page("<nav>Menu</nav>" + f"<p>{SENTENCE * 3}</p>" * 3)
+    text = extract_page(html, "trafilatura").text
+    assert SENTENCE.strip() in text
+    assert "Menu" not in text
+
+
+def shingles(text: str) -> Counter:
+    words = re.findall(r"\w+", text)
+    return Counter(tuple(words[i : i + 4]) for i in range(max(1, len(words) - 3)) if words)
+
+
+def test_the_article_benchmark_is_met(shared_data):
+    """By its own definition: precision and recall of 4-grams of words, a mean over the pages; F1 of the two."""
+    folder = shared_data / "large/html-article-benchmark"
+    truth = json.loads((folder / "ground-truth.json").read_text("utf-8"))
+    precisions, recalls = [], []
+    for path in sorted((folder / "html").glob("*.html.gz")):
+        true = shingles(truth[path.name.removesuffix(".html.gz")]["articleBody"])
+        found = shingles(extract_page(gzip.decompress(path.read_bytes()).decode()).text)
+        common = (true & found).total()
+        precisions.append(common / max(1, found.total()))
+        recalls.append(common / max(1, true.total()))
+    precision, recall = mean(precisions), mean(recalls)
+    assert len(precisions) == 91
+    assert 2 * precision * recall / (precision + recall) > 0.965
+    assert min(precision, recall) > 0.95
+
+
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_documentation_loses_no_paragraph(shared_data, language):
+    lost = total = 0
+    with tarfile.open(shared_data / "large/debian-html/handbook-en-zh.tar.xz") as archive:
+        for member in archive:
+            if member.isfile() and f"{language}/sect." in member.name and member.name.endswith(".html"):
+                stream = archive.extractfile(member)
+                assert stream is not None
+                html = stream.read().decode()
+                text = "".join(extract_page(html).text.split())
+                for paragraph in re.findall(r"<div class=\"para\">([^<]{80,})</div>", html):
+                    total += 1
+                    lost += "".join(paragraph.split()) not in text and "&" not in paragraph
+    assert total > 100
+    assert lost <= 0.02 * total
