@@ -306,17 +306,35 @@ def _side_by_side(parts: Sequence[CleanPart]) -> pl.LazyFrame:
 
 
 def in_order(parts: Sequence[Sequence[Path]], schema: pl.Schema) -> pl.LazyFrame:
-    """All rows of several parts in canonical order: by raw file, then by place in it.
+    """All rows of several parts in canonical order.
 
     Args:
         parts: of each part, the Parquet files that stand row by row. The first has `file` and `record`, and no two
             have columns of the same name.
         schema: the columns there are where there is no row.
     """
+    pieces = canonical_pieces([part[0] for part in parts])
+    if not pieces:
+        return pl.LazyFrame(schema=schema)
+    return pl.concat(
+        pl.concat([pl.scan_parquet(path).slice(row, num_rows) for path in parts[number]], how="horizontal")
+        for number, row, num_rows in pieces
+    )
+
+
+def canonical_pieces(parts: Sequence[Path]) -> list[tuple[int, int, int]]:
+    """In which order the rows of several parts are read: by raw file, then by place in it.
+
+    Args:
+        parts: Parquet files with `file` and `record`.
+
+    Returns:
+        Pieces: the number of the part, its first row and how many rows are read from there.
+    """
     runs = []  # (file, first record, part, first row, number of rows)
-    for part in parts:
+    for number, path in enumerate(parts):
         # A run ends where another file begins, or where a later part of the same file comes before an earlier one.
-        files = pl.read_parquet(part[0], columns=["file", "record"]).with_row_index("row")
+        files = pl.read_parquet(path, columns=["file", "record"]).with_row_index("row")
         # An archive is in one part as a whole, its members in the archive's own order.
         raw = pl.col("file").str.splitn("//", 2).struct[0]
         earlier = pl.col("file").eq(pl.col("file").shift(1)) & pl.col("record").lt(pl.col("record").shift(1))
@@ -324,16 +342,11 @@ def in_order(parts: Sequence[Sequence[Path]], schema: pl.Schema) -> pl.LazyFrame
         grouped = files.group_by(jump.fill_null(value=False).cum_sum().alias("run"), maintain_order=True).agg(
             pl.first("file", "record", "row"), num_rows=pl.len()
         )
-        runs += [(raw_path(file), record, part, row, n) for _, file, record, row, n in grouped.iter_rows()]
-    pieces: list[list[Any]] = []
-    for _, _, part, row, num_rows in sorted(runs, key=lambda run: run[:2]):
-        if pieces and pieces[-1][0] is part and sum(pieces[-1][1:]) == row:
-            pieces[-1][2] += num_rows
+        runs += [(raw_path(file), record, number, row, n) for _, file, record, row, n in grouped.iter_rows()]
+    pieces: list[tuple[int, int, int]] = []
+    for _, _, number, row, num_rows in sorted(runs, key=lambda run: run[:2]):
+        if pieces and pieces[-1][0] == number and sum(pieces[-1][1:]) == row:
+            pieces[-1] = (number, pieces[-1][1], pieces[-1][2] + num_rows)
         else:
-            pieces.append([part, row, num_rows])
-    if not pieces:
-        return pl.LazyFrame(schema=schema)
-    return pl.concat(
-        pl.concat([pl.scan_parquet(path).slice(row, num_rows) for path in part], how="horizontal")
-        for part, row, num_rows in pieces
-    )
+            pieces.append((number, row, num_rows))
+    return pieces

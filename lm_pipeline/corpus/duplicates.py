@@ -11,7 +11,7 @@ sets go to disk again. In memory are a few integers per document. Candidates tha
 not read, so new documents cost the reading of their own signatures and of the texts that they resemble.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +22,12 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.documents import in_order
-from lm_pipeline.corpus.equal_keys import equal_keys
-from lm_pipeline.corpus.near_duplicates import NearClusters, fetch
-from lm_pipeline.corpus.shared_text import examples, shared_text
-from lm_pipeline.corpus.tables import TableFile, slices
+from lm_pipeline.corpus.columns import Columns, batches_of, write_columns
+from lm_pipeline.corpus.equal_keys import first_of_equal
+from lm_pipeline.corpus.minhash import UNDATED, band_column
+from lm_pipeline.corpus.near_duplicates import NearClusters
+from lm_pipeline.corpus.shared_text import EXACT, LOW_QUALITY, NEAR, examples, shared_text
+from lm_pipeline.corpus.tables import ROW_GROUP, TableFile
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.dataset import Duplicates
 
@@ -44,6 +45,10 @@ UNIQUE = pl.Schema(
     }
 )
 """Columns of `unique.parquet`."""
+
+
+KINDS = ("exact", "near", "low_quality")
+"""Why a document is not kept, from 1; 0 is kept."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Part:
 
 
 def find_duplicates(
-    corpora: Sequence[Sequence[Part]],
+    corpora: Mapping[str, Sequence[Part]],
     spec: Duplicates,
     out: Path,
     previous: Path | None = None,
@@ -73,7 +78,7 @@ def find_duplicates(
     """Find every document's cluster, and which document of a cluster stays.
 
     Args:
-        corpora: the parts of each corpus, in the dataset's order of corpora. All have scores or none.
+        corpora: the parts of each corpus, by its name, in the dataset's order. All have scores or none.
         spec: what counts as a duplicate and which member is kept.
         out: an existing folder that receives `unique.parquet`: one row per document in canonical order (corpora as
             they are given, file, record) with the columns `UNIQUE`. `kind` is "exact" where the chosen document has
@@ -93,19 +98,19 @@ def find_duplicates(
     Raises:
         InputError: there is no document, an id comes twice, or signatures or scores are not those of the documents.
     """
-    index = _index(corpora)
-    num_rows = index.select(pl.len()).collect(engine="streaming").item()
-    rows = np.arange(num_rows)
-    first = _first_of_text(index, num_rows)
-    documents = [part.documents for corpus in corpora for part in corpus]
-    scores = _column(index, "score") if "score" in index.collect_schema() else None
+    parts = [part for corpus in corpora.values() for part in corpus]
+    documents = [part.documents for part in parts]
     with TemporaryDirectory(dir=out) as scratch:
+        columns = _columns(list(corpora.values()), spec, Path(scratch))
+        rows = np.arange(columns.num_rows)
+        first = first_of_equal(columns["text_low"], columns["text_high"])
+        scores = np.asarray(columns["score"]) if "score" in columns else None
         near = None
         if spec.near is not None:
-            near = NearClusters(index, first == rows, documents, spec.near, Path(scratch), previous)
+            near = NearClusters(columns, first == rows, documents, spec.near, Path(scratch), previous)
         cluster_of = near.parents[first] if near else first
-        passes = np.ones(num_rows, np.bool_) if scores is None or min_score is None else scores >= min_score
-        order, undated = _preference(index, spec, scores, num_rows)
+        passes = np.ones(len(rows), np.bool_) if scores is None or min_score is None else scores >= min_score
+        order, undated = _preference(columns, spec)
         chosen = _choose(cluster_of, passes, order)
         same_text = first == first[chosen]
         similarity = np.where(same_text, 1.0, np.nan).astype(np.float32)
@@ -113,49 +118,55 @@ def find_duplicates(
             other = np.flatnonzero(~same_text)
             similarity[other] = near.similarities(first[other], first[chosen[other]])
             near.write_verdicts(out / "verdicts.parquet")
-    removed = (chosen != rows) & ~(same_text & (not spec.exact))
-    exact = removed & spec.exact & (same_text | (first != rows))
-    kind = np.where(exact, "exact", np.where(removed, "near", np.where(passes, "", "low_quality")))
-    _write(index, out / "unique.parquet", chosen, kind, similarity, scores)
-    sizes = np.bincount(chosen)
-    counts = {name: int((kind == name).sum()) for name in ("exact", "near", "low_quality")}
+        removed = (chosen != rows) & ~(same_text & (not spec.exact))
+        exact = removed & spec.exact & (same_text | (first != rows))
+        kind = np.select([exact, removed, ~passes], [EXACT, NEAR, LOW_QUALITY], 0).astype(np.int8)
+        _write(columns, list(corpora), out / "unique.parquet", chosen, kind, similarity, scores)
+        sizes = np.bincount(chosen)
+        pairs = examples(columns, documents, list(corpora), chosen, kind, similarity)
+        matrix = shared_text(columns, list(corpora), chosen, sizes)
+    counts = dict(zip(KINDS, np.bincount(kind, minlength=1 + len(KINDS)).tolist()[1:], strict=True))
     summary = {
-        "documents_in": num_rows,
-        "kept": int((kind == "").sum()),
+        "documents_in": len(rows),
+        "kept": int((kind == 0).sum()),
         **counts,
         "num_clusters": int((sizes > 1).sum()),
         "largest_cluster": int(sizes.max()),
         **({} if undated is None else {"undated": undated}),
-        "matrix": shared_text(index, chosen, sizes),
-        "examples": examples(pl.scan_parquet(out / "unique.parquet"), documents),
+        "matrix": matrix,
+        "examples": pairs,
     }
     assert summary["documents_in"] == summary["kept"] + sum(counts.values()), "a document was lost or counted twice"
     return summary
 
 
-def _index(corpora: Sequence[Sequence[Part]]) -> pl.LazyFrame:
-    """What is known of all documents without their texts, in canonical order."""
-    frames = []
-    for parts in filter(None, corpora):
-        files = [[path for path in (part.signatures, part.decisions, part.scores) if path] for part in parts]
-        for part, paths in zip(parts, files, strict=True):
+def _columns(corpora: Sequence[Sequence[Part]], spec: Duplicates, scratch: Path) -> Columns:
+    """What is known of all documents without their texts."""
+    types: dict[str, Any] = dict.fromkeys(("id_high", "id_low", "text_high", "text_low"), np.uint64)
+    types |= {"num_characters": np.int64, "num_shingles": np.int64}
+    types |= {"date": np.int64} if spec.keep == "oldest" else {}
+    types |= {band_column(band): np.uint64 for band in range(spec.near.num_bands if spec.near else 0)}
+    types |= {"score": np.float32} if any(part.scores for parts in corpora for part in parts) else {}
+    files = [
+        [[path for path in (part.signatures, part.decisions, part.scores) if path] for part in parts]
+        for parts in corpora
+    ]
+    for parts, described in zip(corpora, files, strict=True):
+        for part, paths in zip(parts, described, strict=True):
             _check_lengths([part.documents, *paths])
-        schemas = [pl.read_parquet_schema(path) for path in files[0]]
-        columns = pl.Schema({name: dtype for schema in schemas for name, dtype in schema.items()})
-        frames.append(in_order(files, columns).filter("kept"))
-    index = pl.concat(frames) if frames else pl.LazyFrame(schema={"document_id": pl.String})
-    # Whether an id comes twice is asked in 64 bits of it first: almost always that is all there is to ask.
-    keys = index.select(pl.col("document_id").str.head(16).str.to_integer(base=16, dtype=pl.UInt64, strict=False))
-    counts = keys.select(pl.len(), num_distinct=pl.col("document_id").n_unique())
-    num_rows, num_distinct = counts.collect(engine="streaming").row(0)
-    if num_rows == 0:
+    columns = write_columns(files, types, scratch, only="kept")
+    if columns.num_rows == 0:
         raise InputError(
-            "The corpora of this dataset have no document left after cleaning. Look at the decisions and"
+            "The corpora of this dataset have no document left after cleaning. Look at rejected.parquet and"
             " quarantine.parquet of their `documents` for the reasons, or loosen the cleaning rules."
         )
-    if num_distinct < num_rows:
-        _refuse_repeated_ids(index)
-    return index
+    repeated = np.flatnonzero(first_of_equal(columns["id_low"], columns["id_high"]) != np.arange(columns.num_rows))
+    if len(repeated):
+        raise InputError(
+            f"The document id {columns.hex('id', repeated[:1])[0]} comes twice; ids are made of corpus, file and"
+            " record, so some part was given twice. Materialize the corpora again."
+        )
+    return columns
 
 
 def _check_lengths(files: Sequence[Path]) -> None:
@@ -167,43 +178,15 @@ def _check_lengths(files: Sequence[Path]) -> None:
         )
 
 
-def _refuse_repeated_ids(index: pl.LazyFrame) -> None:
-    twice = index.group_by("document_id").agg("corpus").filter(pl.col("corpus").list.len() > 1).collect()
-    if len(twice):
-        identifier, corpora = twice.sort("document_id").row(0)
-        raise InputError(
-            f"The document id {identifier} comes twice (corpora {sorted(set(corpora))}); ids are made of corpus, file"
-            " and record, so some part was given twice. Materialize the corpora again."
-        )
-
-
-def _column(index: pl.LazyFrame, name: str) -> NDArray[Any]:
-    return index.select(name).collect(engine="streaming")[name].to_numpy()
-
-
-def _first_of_text(index: pl.LazyFrame, num_rows: int) -> NDArray[np.int64]:
-    """By row: the first row with the same text."""
-    first = np.arange(num_rows)
-    for sharing, _ in equal_keys(index, "text_key", num_rows):
-        rows = np.sort(sharing)
-        hashes = fetch(index, ["text_hash"], rows).with_columns(row=pl.Series(rows))
-        first[rows] = hashes.select(pl.col("row").min().over("text_hash"))["row"].to_numpy()
-    return first
-
-
-def _preference(
-    index: pl.LazyFrame, spec: Duplicates, scores: NDArray[np.float32] | None, num_rows: int
-) -> tuple[NDArray[Any], int | None]:
+def _preference(columns: Columns, spec: Duplicates) -> tuple[NDArray[Any], int | None]:
     """By row: what `keep` compares, the smallest first; and how many documents have no date where that is asked."""
     if spec.keep == "longest":
-        return -_column(index, "num_characters"), None
+        return -columns["num_characters"], None
     if spec.keep == "best_score":
-        assert scores is not None, "the spec refuses best_score without a quality model"
-        return -scores, None
+        return -columns["score"], None
     if spec.keep == "oldest":
-        dates = index.select("date").collect(engine="streaming")["date"]
-        return dates.fill_null(np.iinfo(np.int64).max).to_numpy(), dates.null_count()
-    return np.zeros(num_rows, np.int8), None
+        return columns["date"], int((columns["date"] == UNDATED).sum())
+    return np.zeros(columns.num_rows, np.int8), None
 
 
 def _choose(cluster_of: NDArray[np.int64], passes: NDArray[np.bool_], order: NDArray[Any]) -> NDArray[np.int64]:
@@ -218,29 +201,34 @@ def _choose(cluster_of: NDArray[np.int64], passes: NDArray[np.bool_], order: NDA
 
 
 def _write(
-    index: pl.LazyFrame,
+    columns: Columns,
+    corpora: Sequence[str],
     path: Path,
     chosen: NDArray[np.int64],
-    kind: NDArray[np.str_],
+    kind: NDArray[np.int8],
     similarity: NDArray[np.float32],
     scores: NDArray[np.float32] | None,
 ) -> None:
     """Write `unique.parquet`, some rows at a time."""
-    duplicate = (kind == "exact") | (kind == "near")
-    similarity = np.where(duplicate, similarity, np.nan)
-    wanted = np.unique(chosen[duplicate])
-    identifiers = fetch(index, ["document_id"], wanted)["document_id"]
+    names, kinds = pl.Series(corpora), pl.Series([None, *KINDS])
     with TableFile(path, UNIQUE) as file:
-        for begin, frame in slices(index.select("document_id", "corpus", "text_hash")):
-            own = slice(begin, begin + len(frame))
-            at = np.searchsorted(wanted, chosen[own])
-            partner = pl.Series(np.where(duplicate[own], at, -1)).replace(-1, None)
-            rows = frame.with_columns(
-                cluster=pl.Series(chosen[own]),
-                kept=pl.Series(kind[own] == ""),
-                kind=pl.Series(kind[own], dtype=pl.String).replace("", None),
-                duplicate_of=identifiers.gather(partner),
-                similarity=pl.Series(similarity[own], dtype=pl.Float32).fill_nan(None),
-                score=pl.lit(None, pl.Float32) if scores is None else pl.Series(scores[own], dtype=pl.Float32),
+        for own in batches_of(columns.num_rows, ROW_GROUP):
+            duplicate = (kind[own] == EXACT) | (kind[own] == NEAR)
+            others = pl.Series(~duplicate)
+            partners = columns.hex("id", chosen[own][duplicate])
+            file.write(
+                pl.DataFrame(
+                    {
+                        "document_id": columns.hex("id", own),
+                        "corpus": names.gather(columns.corpus_of[own]),
+                        "text_hash": columns.hex("text", own),
+                        "cluster": chosen[own],
+                        "kept": kind[own] == 0,
+                        "kind": kinds.gather(kind[own]),
+                        "duplicate_of": partners.gather(pl.Series(np.cumsum(duplicate) - 1).set(others, None)),
+                        "similarity": pl.Series(similarity[own]).set(others, None),
+                        "score": None if scores is None else scores[own],
+                    },
+                    schema=UNIQUE,
+                )
             )
-            file.write(rows)

@@ -1,52 +1,85 @@
-"""Rows of a large table that share a key, found in passes over the keys that are on disk.
+"""Rows of a large column that share a key.
 
-A pass reads the rows whose keys lie in one range of the 64-bit numbers. Keys are hashes, so ranges of equal width
+A pass looks at the rows whose keys lie in one range of the 64-bit numbers. Keys are hashes, so ranges of equal width
 hold about equally many: as many ranges are taken as keep a pass below `ROWS_PER_PASS` rows. Memory is set by that,
-not by the table.
+not by the column.
+
+Hardly any key is shared. So each key first marks one of eight slots a row; what is alone in its slot shares its key
+with nobody, and only the rest is sorted.
 """
 
 from collections.abc import Iterator
 
+import numba
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 ROWS_PER_PASS = 1 << 22
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def equal_keys(
-    table: pl.LazyFrame, column: str, num_rows: int, among: NDArray[np.bool_] | None = None
+    keys: NDArray[np.uint64], among: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Find the rows that share their key with another row.
 
     Args:
-        table: N rows.
-        column: its column of keys, uint64; rows where it is null share nothing.
-        num_rows: N.
-        among: which rows count (bool, N); None for all.
+        keys: N keys.
+        among: which rows count (bool, N).
 
     Yields:
         Rows (int64) and ends (int64): `rows[ends[i - 1]:ends[i]]` share a key. Groups come in the order of keys, the
         rows of a group ascend, and a group is never divided.
     """
-    keyed = table.select(key=pl.col(column)).with_row_index("row").filter(pl.col("key").is_not_null())
-    num_passes = -(-num_rows // ROWS_PER_PASS)
+    num_passes = -(-len(keys) // ROWS_PER_PASS)
+    log_slots = max(4, int(8 * min(len(keys), ROWS_PER_PASS)).bit_length())
     for step in range(num_passes):
         low, high = 2**64 * step // num_passes, 2**64 * (step + 1) // num_passes - 1
-        within = keyed
-        if num_passes > 1:
-            within = keyed.filter(pl.col("key").is_between(pl.lit(low, pl.UInt64), pl.lit(high, pl.UInt64)))
-        found = within.collect(engine="streaming")
-        rows, keys = found["row"].to_numpy().astype(np.int64), found["key"].to_numpy()
-        if among is not None:
-            rows, keys = rows[among[rows]], keys[among[rows]]
-        order = np.argsort(keys)  # not stable, but much faster; few rows are left to be put in order afterwards
-        rows, keys = rows[order], keys[order]
-        same = keys[1:] == keys[:-1]
-        shared = np.append(same, False) | np.concatenate([[False], same]) if len(keys) else np.zeros(0, np.bool_)
-        rows, keys = rows[shared], keys[shared]
+        slots = np.zeros(1 << log_slots, np.uint8)
+        rows = _not_alone(keys, among, (np.uint64(low), np.uint64(high)), slots, np.uint64(64 - log_slots))
+        found = keys[rows]
+        order = np.lexsort((rows, found))
+        rows, found = rows[order], found[order]
+        same = found[1:] == found[:-1]
+        shared = np.append(same, False) | np.concatenate([[False], same]) if len(rows) else np.zeros(0, np.bool_)
+        rows, found = rows[shared], found[shared]
         if len(rows):
-            order = np.lexsort((rows, keys))
-            rows, keys = rows[order], keys[order]
-            ends = np.append(np.flatnonzero(keys[1:] != keys[:-1]) + 1, len(rows))
-            yield rows, ends
+            yield rows, np.append(np.flatnonzero(found[1:] != found[:-1]) + 1, len(rows))
+
+
+def first_of_equal(
+    keys: NDArray[np.uint64], checks: NDArray[np.uint64], among: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """By row: the first row that has the same key and the same check; of rows that do not count, they themselves.
+
+    >>> first_of_equal(np.array([5, 7, 5, 5], np.uint64), np.array([1, 1, 1, 2], np.uint64)).tolist()
+    [0, 1, 0, 3]
+    """
+    first = np.arange(len(keys))
+    for rows, _ in equal_keys(keys, np.ones(len(keys), np.bool_) if among is None else among):
+        order = rows[np.lexsort((rows, checks[rows], keys[rows]))]
+        begins = np.concatenate(
+            [[True], (keys[order[1:]] != keys[order[:-1]]) | (checks[order[1:]] != checks[order[:-1]])]
+        )
+        first[order] = order[np.flatnonzero(begins)][np.cumsum(begins) - 1]
+    return first
+
+
+@numba.njit(cache=True)
+def _not_alone(keys, among, limits, slots, shift):
+    """Rows within the limits whose slot another one has marked too: all that share a key, and some others."""
+    low, high = limits
+    for row in range(len(keys)):
+        if among[row] and low <= keys[row] <= high:
+            slot = (keys[row] * _MIX) >> shift
+            slots[slot] = min(2, slots[slot] + 1)
+    num = 0
+    for row in range(len(keys)):
+        num += among[row] and low <= keys[row] <= high and slots[(keys[row] * _MIX) >> shift] == 2
+    rows = np.empty(num, np.int64)
+    at = 0
+    for row in range(len(keys)):
+        if among[row] and low <= keys[row] <= high and slots[(keys[row] * _MIX) >> shift] == 2:
+            rows[at] = row
+            at += 1
+    return rows

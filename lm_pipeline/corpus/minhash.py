@@ -23,9 +23,13 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
+from lm_pipeline.corpus.columns import halves_of
 from lm_pipeline.corpus.tables import TableFile
 from lm_pipeline.corpus.words import Texts, hashed_words
 from lm_pipeline.specs.dataset import NearDuplicates
+
+UNDATED = 2**63 - 1
+"""Stands for no date: after all others."""
 
 _BATCH_ROWS = 2048
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
@@ -144,11 +148,11 @@ def write_signatures(documents_parquet: Path, spec: NearDuplicates | None, out: 
         documents_parquet: a part's documents.
         spec: shingle length, bands, rows and seed; None where only exact duplicates are wanted: then there are no
             bands and no shingles.
-        out: an existing folder that receives `signatures.parquet`, in the order of the documents: `document_id`,
-            `corpus`, `file`, `record`, `text_hash` (xxh3_128 of the text, hex), `text_key` (its last 64 bits),
-            `num_characters`, `date` (microseconds since 1970, null where there is none that can be read),
-            `num_shingles` (distinct) and `band_0`, `band_1`, ...: a hash of each band of the MinHash signature, null
-            for documents with fewer words than a shingle, which can only have exact duplicates.
+        out: an existing folder that receives `signatures.parquet`, in the order of the documents: `file`, `record`,
+            `id_high` and `id_low` (the halves of `document_id`), `text_high` and `text_low` (of xxh3_128 of the text),
+            `num_characters`, `date` (microseconds since 1970, `UNDATED` where there is none that can be read),
+            `num_shingles` (distinct) and `band_0`, `band_1`, ...: a hash of each band of the MinHash signature, which
+            means nothing for documents with fewer words than a shingle (`num_shingles` 0).
 
     Returns:
         `documents`, `with_signature`, `num_shingles`.
@@ -159,7 +163,7 @@ def write_signatures(documents_parquet: Path, spec: NearDuplicates | None, out: 
         TableFile(out / "signatures.parquet", _schema(spec)) as file,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
-        columns = ["document_id", "corpus", "file", "record", "date", "text"]
+        columns = ["document_id", "file", "record", "date", "text"]
         batches = source.iter_batches(_BATCH_ROWS, columns=columns)
         for frame in _in_order(threads, lambda batch: _describe(pl.DataFrame(batch), spec), batches):
             file.write(frame)
@@ -173,12 +177,9 @@ def _schema(spec: NearDuplicates | None) -> pl.Schema:
     bands = range(spec.num_bands if spec else 0)
     return pl.Schema(
         {
-            "document_id": pl.String,
-            "corpus": pl.String,
             "file": pl.String,
             "record": pl.Int64,
-            "text_hash": pl.String,
-            "text_key": pl.UInt64,
+            **dict.fromkeys(("id_high", "id_low", "text_high", "text_low"), pl.UInt64()),
             "num_characters": pl.Int64,
             "date": pl.Int64,
             "num_shingles": pl.Int64,
@@ -199,7 +200,9 @@ def _in_order(threads: ThreadPoolExecutor, work: Callable[[Any], Any], items: It
 
 
 def _describe(batch: pl.DataFrame, spec: NearDuplicates | None) -> pl.DataFrame:
-    hashes = [xxhash.xxh3_128_digest(text.encode()) for text in batch["text"]]
+    digests = b"".join(xxhash.xxh3_128_digest(text.encode()) for text in batch["text"])
+    hashes = np.frombuffer(digests, ">u8").astype(np.uint64)
+    id_high, id_low = halves_of(batch["document_id"])
     num_shingles, bands = np.zeros(len(batch), np.int64), {}
     if spec is not None:
         minima, num_shingles = signatures(batch["text"], spec)
@@ -207,12 +210,14 @@ def _describe(batch: pl.DataFrame, spec: NearDuplicates | None) -> pl.DataFrame:
         bands = {band_column(band): keys[band] for band in range(spec.num_bands)}
     return batch.with_columns(
         num_characters=pl.col("text").str.len_chars().cast(pl.Int64),
-        date=microseconds(pl.col("date")),
-        text_hash=pl.Series([value.hex() for value in hashes], dtype=pl.String),
-        text_key=np.frombuffer(b"".join(hashes), ">u8")[1::2].astype(np.uint64),
+        date=microseconds(pl.col("date")).fill_null(UNDATED),
+        id_high=id_high,
+        id_low=id_low,
+        text_high=hashes[::2],
+        text_low=hashes[1::2],
         num_shingles=num_shingles,
         **bands,
-    ).with_columns(pl.when(pl.col("num_shingles") > 0).then(pl.col(name)).alias(name) for name in bands)
+    )
 
 
 def microseconds(date: pl.Expr) -> pl.Expr:

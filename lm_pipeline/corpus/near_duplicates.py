@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lm_pipeline.corpus.columns import Columns, halves_of
 from lm_pipeline.corpus.equal_keys import equal_keys
 from lm_pipeline.corpus.minhash import band_column
 from lm_pipeline.corpus.shingle_store import ShingleStore, jaccard
@@ -72,7 +73,7 @@ class NearClusters:
 
     def __init__(
         self,
-        index: pl.LazyFrame,
+        columns: Columns,
         distinct: NDArray[np.bool_],
         documents: Sequence[Path],
         spec: NearDuplicates,
@@ -82,27 +83,28 @@ class NearClusters:
         """Find them.
 
         Args:
-            index: the signatures of N documents (`minhash.write_signatures`).
+            columns: the signatures of N documents (`minhash.write_signatures`).
             distinct: which rows are searched (bool, N); no two of them have the same text.
-            documents: files with the texts, in any order.
+            documents: of each part, the file with the texts.
             spec: bands and threshold.
             scratch: an existing folder for files that are of no use afterwards.
             previous: the verdicts of an earlier search with the same `spec`.
         """
-        self._index = index
+        self._columns = columns
         self._num_rows = len(distinct)
         self._threshold = spec.threshold
-        self._store = ShingleStore(scratch / "shingles.bin", len(distinct), documents, spec.ngram)
+        self._store = ShingleStore(scratch / "shingles.bin", columns, documents, spec.ngram)
         known = self._read_verdicts(previous, distinct)
-        buckets = [_Bucket.write(index, band, distinct, scratch) for band in range(spec.num_bands)]
+        sketched = distinct & (columns["num_shingles"] > 0)
+        buckets = [_Bucket.write(columns, band, sketched, scratch) for band in range(spec.num_bands)]
         if len(known.keys) == 0:  # then every candidate's text is needed, and no walk has to find that out
-            self._fetch(np.unique(np.concatenate([np.unique(bucket.rows) for bucket in buckets])))
+            self._store.add(np.unique(np.concatenate([np.unique(bucket.rows) for bucket in buckets])))
         while True:
             wanted = np.zeros(len(distinct), np.bool_)
             self.parents, used, known = self._walk(buckets, known, wanted)
             if not wanted.any():
                 break
-            self._fetch(np.flatnonzero(wanted))
+            self._store.add(np.flatnonzero(wanted))
         self._known, self._used = known, used
         _flatten(self.parents)
 
@@ -113,7 +115,7 @@ class NearClusters:
         open_pairs = np.isnan(similarities)
         if open_pairs.any():
             rows = np.unique(np.concatenate([left[open_pairs], right[open_pairs]]))
-            self._fetch(rows[self._store.place[rows] < 0])
+            self._store.add(rows[self._store.place[rows] < 0])
             similarities[open_pairs] = self._store.similarities(left[open_pairs], right[open_pairs])
         self._used = self._used.and_(keys, similarities)
         return similarities
@@ -121,13 +123,11 @@ class NearClusters:
     def write_verdicts(self, path: Path) -> None:
         """Write the verdicts that this search has used, by text, for the next one."""
         left, right = self._used.keys // self._num_rows, self._used.keys % self._num_rows
-        rows = np.unique(np.concatenate([left, right]))
-        hashes = fetch(self._index, ["text_hash"], rows)["text_hash"]
         exact = self._used.similarities != _BELOW
         pl.DataFrame(
             {
-                "text_hash": hashes.gather(np.searchsorted(rows, left)),
-                "other_text_hash": hashes.gather(np.searchsorted(rows, right)),
+                "text_hash": self._columns.hex("text", left),
+                "other_text_hash": self._columns.hex("text", right),
                 "similarity": pl.Series(np.where(exact, self._used.similarities, np.nan)).fill_nan(None),
             },
             schema=VERDICTS,
@@ -138,25 +138,14 @@ class NearClusters:
             return _Verdicts(np.zeros(0, np.int64), np.zeros(0))
         verdicts = pl.read_parquet(path)
         texts = pl.concat([verdicts["text_hash"], verdicts["other_text_hash"]]).unique()
-        present = (
-            self._index.select("text_hash")
-            .with_row_index("row")
-            .filter(pl.col("text_hash").is_in(texts.implode()))
-            .collect(engine="streaming")
-        )
-        present = present.filter(pl.Series(distinct[present["row"].to_numpy()])).with_columns(
-            pl.col("row").cast(pl.Int64)
-        )
+        rows = np.flatnonzero(_among(self._columns["text_low"], np.sort(halves_of(texts)[1]), distinct))
+        present = pl.DataFrame({"text_hash": self._columns.hex("text", rows), "row": rows})
         pairs = verdicts.join(present, on="text_hash").join(
             present, left_on="other_text_hash", right_on="text_hash", suffix="_other"
         )
         left, right = pairs["row"].to_numpy(), pairs["row_other"].to_numpy()
         keys = np.minimum(left, right) * self._num_rows + np.maximum(left, right)
         return _Verdicts.of(keys, pairs["similarity"].fill_null(_BELOW).to_numpy())
-
-    def _fetch(self, rows: NDArray[np.int64]) -> None:
-        identifiers = fetch(self._index, ["document_id"], rows)["document_id"]
-        self._store.add(dict(zip(identifiers, rows.tolist(), strict=True)))
 
     def _walk(
         self, buckets: Sequence["_Bucket"], known: _Verdicts, wanted: NDArray[np.bool_]
@@ -179,11 +168,15 @@ class NearClusters:
         return parents, used, known.and_(used.keys, used.similarities)
 
 
-def fetch(index: pl.LazyFrame, columns: Sequence[str], rows: NDArray[np.int64]) -> pl.DataFrame:
-    """Some columns of some rows (ascending, each once) of a large table, in their order."""
-    wanted = pl.Series(rows, dtype=pl.UInt32).implode()
-    found = index.select(columns).with_row_index("row").filter(pl.col("row").is_in(wanted)).collect(engine="streaming")
-    return found.sort("row").drop("row")
+@numba.njit(cache=True)
+def _among(keys, wanted, also):
+    """Which keys are among the wanted ones (ascending), where `also` holds."""
+    found = np.zeros(len(keys), np.bool_)
+    for row in range(len(keys)):
+        if also[row] and len(wanted):
+            at = np.searchsorted(wanted, keys[row])
+            found[row] = at < len(wanted) and wanted[at] == keys[row]
+    return found
 
 
 @dataclass(frozen=True)
@@ -194,12 +187,12 @@ class _Bucket:
     ends: NDArray[np.int64]
 
     @classmethod
-    def write(cls, index: pl.LazyFrame, band: int, distinct: NDArray[np.bool_], scratch: Path) -> "_Bucket":
+    def write(cls, columns: Columns, band: int, among: NDArray[np.bool_], scratch: Path) -> "_Bucket":
         """Find them and write them to the scratch folder."""
         paths = scratch / f"band_{band}.rows", scratch / f"band_{band}.ends"
         num = 0
         with paths[0].open("wb") as rows_file, paths[1].open("wb") as ends_file:
-            for rows, ends in equal_keys(index, band_column(band), len(distinct), distinct):
+            for rows, ends in equal_keys(columns[band_column(band)], among):
                 rows.tofile(rows_file)
                 (ends + num).tofile(ends_file)
                 num += len(rows)
@@ -227,6 +220,16 @@ def _root(parents, member):
 def _flatten(parents):
     for row in range(len(parents)):
         parents[row] = _root(parents, row)
+
+
+@numba.njit(cache=True)
+def _together(bucket, parents):
+    """Whether all are in one cluster already: then no comparison can change anything."""
+    root = _root(parents, bucket[0])
+    for row in bucket[1:]:  # noqa: SIM110 - compiled: no generators
+        if _root(parents, row) != root:
+            return False
+    return True
 
 
 @numba.njit(cache=True)
@@ -282,6 +285,8 @@ def _join_buckets(rows, ends, known, store, threshold, parents, wanted):
     for end in ends:
         bucket = rows[begin:end]
         begin = end
+        if _together(bucket, parents):
+            continue
         if len(bucket) <= _ALL_PAIRS:
             for i in range(1, len(bucket)):
                 for j in range(i):

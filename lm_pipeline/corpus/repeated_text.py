@@ -12,6 +12,7 @@ Units are hashed once per part of a corpus; the search sorts hashes on disk, as 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numba
@@ -20,11 +21,9 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.document_tables import DECISIONS
-from lm_pipeline.corpus.documents import in_order
-from lm_pipeline.corpus.equal_keys import equal_keys
+from lm_pipeline.corpus.columns import Columns, write_columns
+from lm_pipeline.corpus.equal_keys import first_of_equal
 from lm_pipeline.corpus.minhash import ngram_hashes
-from lm_pipeline.corpus.near_duplicates import fetch
 from lm_pipeline.corpus.tables import TableFile, slices
 from lm_pipeline.corpus.words import hashed_words
 from lm_pipeline.specs.dataset import RepeatedText
@@ -48,6 +47,12 @@ UNITS = pl.Schema(
     }
 )
 """Columns of `units.parquet`: one row a unit of enough words."""
+
+_UNIT_TYPES = {
+    **dict.fromkeys(("key", "check"), np.uint64),
+    **dict.fromkeys(("begin", "end", "num_words", "num_characters", "gap_bytes", "gap_characters"), np.int64),
+    "is_last": np.bool_,
+}
 
 COUNTS = pl.Schema({"file": pl.String, "record": pl.Int64, "num_units": pl.Int64, "num_words": pl.Int64})
 """Columns of `counts.parquet`: one row a document; `num_units` of `units.parquet` are its own."""
@@ -182,32 +187,39 @@ def cut_repeated_text(corpora: Sequence[Sequence[UnitFiles]], out: Path) -> dict
         `repeated` (documents of which nothing is left), and of the others `repeated_units`, `repeated_characters` and
         `documents_cut`.
     """
-    units = pl.concat(in_order([[part.units] for part in parts], UNITS) for parts in corpora)
-    counted = pl.concat(
-        in_order([[part.counts, part.decisions] for part in parts], pl.Schema({**COUNTS, **DECISIONS}))
-        for parts in corpora
-    )
-    per_document = counted.select("num_units", "num_words", "kept").collect(engine="streaming")
-    clean = per_document["kept"].to_numpy()
-    num_words = per_document["num_words"].to_numpy()[clean]
+    with TemporaryDirectory(dir=out) as scratch:
+        units, counts = Path(scratch) / "units", Path(scratch) / "counts"
+        units.mkdir()
+        counts.mkdir()
+        found = write_columns([[[part.units] for part in parts] for parts in corpora], _UNIT_TYPES, units)
+        counted = write_columns(
+            [[[part.counts, part.decisions] for part in parts] for parts in corpora],
+            {"num_units": np.int64, "num_words": np.int64, "kept": np.bool_},
+            counts,
+        )
+        return _cut_units(found, counted, out)
+
+
+def _cut_units(units: Columns, counted: Columns, out: Path) -> dict[str, Any]:
+    clean = counted["kept"]
+    num_words = counted["num_words"][clean]
     kept = pl.read_parquet(out / "unique.parquet", columns=["kept"])["kept"].to_numpy()
     # The row of `unique.parquet` of each unit's document; -1 where cleaning has rejected it.
-    document_of = np.repeat(np.where(clean, np.cumsum(clean) - 1, -1), per_document["num_units"].to_numpy())
-    repeats = _find(units, document_of, kept)
-    cut = np.flatnonzero(repeats >= 0)
-    table = fetch(units, ["begin", "end", "is_last", "num_words", "num_characters", "gap_bytes", "gap_characters"], cut)
-    table = table.with_columns(document=document_of[cut], first=document_of[repeats[cut]])
+    document_of = np.repeat(np.where(clean, np.cumsum(clean) - 1, -1), counted["num_units"])
+    first = first_of_equal(units["key"], units["check"], np.append(kept, False)[document_of])
+    cut = np.flatnonzero(document_of != document_of[first])
+    table = pl.DataFrame(
+        {name: units[name][cut] for name in _UNIT_TYPES if name not in ("key", "check")}
+        | {"document": document_of[cut], "first": document_of[first[cut]]}
+    )
     words = np.bincount(table["document"].to_numpy(), table["num_words"].to_numpy(), minlength=len(kept))
     emptied = (words == num_words) & (words > 0)
     table = _at_the_end(table.filter(~pl.Series(emptied).gather(table["document"])))
-    identifiers = pl.scan_parquet(out / "unique.parquet")
-    for column in ("document", "first"):
-        rows = table[column].unique().sort()
-        names = fetch(identifiers, ["document_id"], rows.to_numpy())["document_id"]
-        table = table.with_columns(names.gather(rows.search_sorted(table[column])).alias(f"{column}_id"))
-    cuts = table.select("begin", "end", "num_characters", document_id="document_id", repeats="first_id").select(
-        CUTS.names()
+    identifiers = pl.read_parquet(out / "unique.parquet", columns=["document_id"])["document_id"]
+    table = table.with_columns(
+        document_id=identifiers.gather(table["document"]), repeats=identifiers.gather(table["first"])
     )
+    cuts = table.select(CUTS.names())
     with TableFile(out / "repeated.parquet", CUTS) as file:
         file.write(cuts)
     _exclude(np.flatnonzero(emptied), out)
@@ -217,18 +229,6 @@ def cut_repeated_text(corpora: Sequence[Sequence[UnitFiles]], out: Path) -> dict
         "repeated_characters": int(cuts["num_characters"].sum()),
         "documents_cut": cuts["document_id"].n_unique(),
     }
-
-
-def _find(units: pl.LazyFrame, document_of: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """By unit: the first one that it repeats; -1 for what stays."""
-    repeats = np.full(len(document_of), -1, np.int64)
-    for sharing, _ in equal_keys(units, "key", len(document_of), np.append(kept, False)[document_of]):
-        rows = np.sort(sharing)
-        same = fetch(units, ["key", "check"], rows).with_columns(row=pl.Series(rows))
-        first = same.select(pl.col("row").min().over("key", "check"))["row"].to_numpy()
-        later = document_of[first] != document_of[rows]
-        repeats[rows[later]] = first[later]
-    return repeats
 
 
 def _at_the_end(cuts: pl.DataFrame) -> pl.DataFrame:

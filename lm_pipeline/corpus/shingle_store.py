@@ -5,7 +5,7 @@ and mapped from it: what is resident are the pages that are being compared, and 
 """
 
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numba
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lm_pipeline.corpus.columns import Columns
 from lm_pipeline.corpus.minhash import shingle_sets
 
 _BATCH_ROWS = 1024
@@ -39,26 +40,33 @@ class ShingleStore:
         shingles: all sets, each ascending (uint64, mapped from the file).
     """
 
-    def __init__(self, path: Path, num_rows: int, documents: Sequence[Path], ngram: int) -> None:
+    def __init__(self, path: Path, columns: Columns, documents: Sequence[Path], ngram: int) -> None:
         self._path = path
+        self._columns = columns
         self._documents = documents
         self._ngram = ngram
-        self.place = np.full(num_rows, -1, np.int64)
+        self.place = np.full(columns.num_rows, -1, np.int64)
         self.offsets = np.zeros(1, np.int64)
         self.shingles = np.frombuffer(b"", np.uint64)
         self._pages: mmap.mmap | None = None
 
-    def add(self, rows: Mapping[str, int]) -> None:
-        """Read the texts of these documents (rows by id) and append their sets."""
+    def add(self, rows: NDArray[np.int64]) -> None:
+        """Read the texts of these documents and append their sets."""
         sizes = [np.diff(self.offsets)]
         num = len(self.offsets) - 1
+        part_of = self._columns["part"][rows]
         with self._path.open("ab") as file:
-            for batch in read_texts(self._documents, list(rows)):
-                shingles, offsets = shingle_sets(batch["text"], self._ngram)
-                shingles.tofile(file)
-                sizes.append(np.diff(offsets))
-                self.place[[rows[identifier] for identifier in batch["document_id"]]] = num + np.arange(len(batch))
-                num += len(batch)
+            for part in np.unique(part_of):
+                own = rows[part_of == part]
+                row_of = dict(zip(self._columns.hex("id", own), own.tolist(), strict=True))
+                for batch in read_texts([self._documents[part]], list(row_of)):
+                    shingles, offsets = shingle_sets(batch["text"], self._ngram)
+                    shingles.tofile(file)
+                    sizes.append(np.diff(offsets))
+                    self.place[[row_of[identifier] for identifier in batch["document_id"]]] = num + np.arange(
+                        len(batch)
+                    )
+                    num += len(batch)
         self.offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
         if self.offsets[-1]:
             with self._path.open("rb") as file:

@@ -20,13 +20,16 @@ class TableFile:
         self._columns = schema.names()
         self._held: list[pl.DataFrame] = []
         self._schema = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-        compression = {name: "NONE" if dtype == pl.UInt64 else "ZSTD" for name, dtype in schema.items()}
+        by_column = {name: "NONE" if dtype == pl.UInt64 else "ZSTD" for name, dtype in schema.items()}
         dictionary = [name for name in ("corpus", "file", "kind") if name in schema]
         self._writer = pq.ParquetWriter(
             path,
             self._schema,
-            compression=compression,  # pyright: ignore[reportArgumentType] - the stubs know one name only
+            compression=by_column,  # pyright: ignore[reportArgumentType] - the stubs know one name only
             use_dictionary=dictionary,  # pyright: ignore[reportArgumentType] - and booleans
+            compression_level={
+                name: 1 for name, codec in by_column.items() if codec == "ZSTD"
+            },  # digests do not shrink
             write_statistics=False,
         )
 

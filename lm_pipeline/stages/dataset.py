@@ -125,18 +125,18 @@ def _write_unique(spec: DatasetSpec, build: Build) -> None:
     from lm_pipeline.corpus.duplicates import Part, find_duplicates
     from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text
 
-    parts: list[list[Part]] = []
+    parts: dict[str, list[Part]] = {}
     units: list[list[UnitFiles]] = []
     for corpus in spec.corpora:
         artifacts = build.store.open_parts(build.inputs[corpus])
-        parts.append([])
+        parts[corpus] = []
         units.append([])
         for artifact, clean in zip(artifacts, clean_parts(build.inputs[corpus], artifacts), strict=True):
             made = _describe_part(artifact, spec, build)
             build.staging.parts += made.values()
             scores = made["scores"].path("scores.parquet") if "scores" in made else None
             signatures = made["signatures"].path("signatures.parquet")
-            parts[-1].append(Part(clean.documents, clean.decisions, signatures, scores))
+            parts[corpus].append(Part(clean.documents, clean.decisions, signatures, scores))
             if "units" in made:
                 units[-1].append(UnitFiles(*map(made["units"].path, UNIT_FILES), decisions=clean.decisions))
     out = build.staging.path

@@ -41,7 +41,13 @@ def test_tables_of_a_dataset(tmp_path):
     from lm_pipeline.tokenization.shards import _SCHEMA as SHARD
 
     texts = ["one two three four five six", "eins zwei drei", "一二三四五六七"]
-    places = {"document_id": ["a", "b", "c"], "corpus": "x", "file": "f", "record": [0, 1, 2], "date": "2024"}
+    places = {
+        "document_id": [f"{row:032x}" for row in range(3)],
+        "corpus": "x",
+        "file": "f",
+        "record": [0, 1, 2],
+        "date": "2024",
+    }
     frame = pl.DataFrame({**places, "text": texts, "kept": True})
     frame = frame.with_columns(group=pl.lit(None, dtype=pl.String), num_bytes=pl.col("text").str.len_bytes())
     frame.write_parquet(tmp_path / "documents.parquet")
@@ -49,7 +55,7 @@ def test_tables_of_a_dataset(tmp_path):
     write_signatures(tmp_path / "documents.parquet", NearDuplicates(), tmp_path)
     write_units(tmp_path / "documents.parquet", RepeatedText(), tmp_path)
     part = Part(*(tmp_path / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))
-    unique = find_duplicates([[part]], Duplicates(), tmp_path)
+    unique = find_duplicates({"x": [part]}, Duplicates(), tmp_path)
     units = UnitFiles(*(tmp_path / f"{name}.parquet" for name in ("units", "counts", "decisions")))
     unique |= cut_repeated_text([[units]], tmp_path)
     splits = split_documents(tmp_path / "unique.parquet", frame.lazy(), None, Split(), None, tmp_path)

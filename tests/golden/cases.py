@@ -109,21 +109,28 @@ def unique_documents(folder: Path) -> str:
     import polars as pl
 
     from lm_pipeline.corpus.duplicates import Part, find_duplicates
-    from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text
-    from lm_pipeline.specs.dataset import Duplicates
+    from lm_pipeline.corpus.minhash import write_signatures
+    from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text, write_units
+    from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, RepeatedText
 
-    signatures(folder)
-    text_units(folder)
-    pl.DataFrame({"kept": [True] * 10}).write_parquet(folder / "decisions.parquet")
-    part = Part(*(folder / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))
-    summary = find_duplicates([[part]], Duplicates(), folder)
+    documents = pl.read_parquet(_dataset(folder))
+    parts, units = {}, []
+    for (corpus,), own in documents.group_by("corpus", maintain_order=True):
+        part = folder / str(corpus)
+        part.mkdir()
+        own.write_parquet(part / "documents.parquet")
+        own.with_columns(kept=pl.lit(value=True)).select("kept").write_parquet(part / "decisions.parquet")
+        write_signatures(part / "documents.parquet", NearDuplicates(), part)
+        write_units(part / "documents.parquet", RepeatedText(), part)
+        parts[str(corpus)] = [Part(*(part / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))]
+        units.append([UnitFiles(*(part / f"{name}.parquet" for name in ("units", "counts", "decisions")))])
+    summary = find_duplicates(parts, Duplicates(), folder)
     assert (summary["kept"], summary["exact"], summary["near"]) == (6, 2, 2), summary
     unique = _digest_rows(folder / "unique.parquet")
-    units = UnitFiles(*(folder / f"{name}.parquet" for name in ("units", "counts", "decisions")))
     cut = folder / "cut"
     cut.mkdir()
     shutil.copyfile(folder / "unique.parquet", cut / "unique.parquet")
-    summary = cut_repeated_text([[units]], cut)
+    summary = cut_repeated_text(units, cut)
     assert (summary["repeated"], summary["repeated_units"]) == (0, 0), summary
     return unique + _digest_rows(cut / "repeated.parquet")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import xxhash
 
 from lm_pipeline.corpus import equal_keys, near_duplicates
 from lm_pipeline.corpus.duplicates import Part, find_duplicates
@@ -20,12 +21,17 @@ from lm_pipeline.specs.dataset import Duplicates, NearDuplicates
 NEAR = NearDuplicates()
 
 
+def named(corpus: str, row: int) -> str:
+    """A document's id."""
+    return xxhash.xxh3_128_hexdigest(f"{corpus}-{row}".encode())
+
+
 def write_part(folder: Path, corpus: str, texts: Sequence[str], spec: Duplicates, dates: Sequence[str] = ()) -> Part:
     """Documents of one part of a corpus, and their signatures."""
     folder.mkdir(parents=True, exist_ok=True)
     num = len(texts)
     columns = {
-        "document_id": [f"{corpus}-{row}" for row in range(num)],
+        "document_id": [named(corpus, row) for row in range(num)],
         "corpus": [corpus] * num,
         "file": ["f"] * num,
         "record": range(num),
@@ -56,7 +62,7 @@ def search(
         path = part.documents.with_name("scores.parquet")
         pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float32)}).write_parquet(path)
         parts = [replace(part, scores=path)]
-    summary = find_duplicates([[part] for part in parts], spec, folder, **options)
+    summary = find_duplicates(dict(zip(corpora, ([part] for part in parts), strict=True)), spec, folder, **options)
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == (
         ["unique.parquet", "verdicts.parquet"] if spec.near else ["unique.parquet"]
     )
@@ -114,7 +120,7 @@ def test_injected_pairs_are_found_and_nothing_else_is(tmp_path: Path, language: 
     assert summary["near"] == found.sum()
     assert summary["exact"] == 0
     by_id = dict(zip(unique["document_id"], unique["similarity"], strict=True))
-    stored = [max(by_id[f"left-{row}"] or 0, by_id[f"right-{row}"] or 0) for row in np.flatnonzero(found)]
+    stored = [max(by_id[named("left", row)] or 0, by_id[named("right", row)] or 0) for row in np.flatnonzero(found)]
     np.testing.assert_allclose(stored, truth[found], atol=1e-6)
 
 
@@ -140,7 +146,7 @@ def test_exact_and_near_duplicates_join_one_cluster_across_corpora(tmp_path: Pat
     assert (summary["num_clusters"], summary["largest_cluster"]) == (2, 4)
     assert [example["kind"] for example in summary["examples"]] == ["near", "exact", "exact", "exact"]
     assert summary["examples"][0]["excerpt"] == text[:160]
-    assert summary["examples"][0]["duplicate_of_corpus"] == "b"
+    assert summary["examples"][0]["kept_corpus"] == "b"
     first, _ = search(tmp_path / "first", corpora, Duplicates(keep="first"))
     assert first["cluster"].to_list() == [0, 1, 2, 0, 0, 2, 0]
 
@@ -249,11 +255,11 @@ def test_missing_signatures_repeated_ids_and_no_documents_are_refused(tmp_path: 
     parts = [write_part(tmp_path / name, name, texts, spec) for name, texts in (("a", ["x", "y"]), ("b", ["z"]))]
     mixed = replace(parts[0], signatures=parts[1].signatures)
     with pytest.raises(InputError, match=r"have \[1, 2\] rows for the 2 of"):
-        find_duplicates([[mixed]], spec, tmp_path)
+        find_duplicates({"a": [mixed]}, spec, tmp_path)
     with pytest.raises(InputError, match="comes twice"):
-        find_duplicates([[parts[0]], [parts[0]]], spec, tmp_path)
+        find_duplicates({"a": [parts[0]], "b": [parts[0]]}, spec, tmp_path)
     with pytest.raises(InputError, match="no document left"):
-        find_duplicates([[], [write_part(tmp_path / "c", "c", [], spec)]], spec, tmp_path)
+        find_duplicates({"a": [], "c": [write_part(tmp_path / "c", "c", [], spec)]}, spec, tmp_path)
 
 
 def test_a_corpus_without_documents_is_no_obstacle(tmp_path: Path) -> None:

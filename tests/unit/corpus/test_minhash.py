@@ -8,7 +8,9 @@ import pytest
 import xxhash
 from numpy.typing import NDArray
 
+from lm_pipeline.corpus.columns import hex_of
 from lm_pipeline.corpus.minhash import (
+    UNDATED,
     band_column,
     hash_family,
     microseconds,
@@ -110,7 +112,7 @@ def write_documents(path: Path, texts: list[str]) -> pl.DataFrame:
     return documents
 
 
-def test_signature_files_are_identical_bytes_and_leave_short_documents_without_bands(tmp_path: Path) -> None:
+def test_signature_files_are_identical_bytes_and_say_which_documents_are_too_short(tmp_path: Path) -> None:
     left, _ = pairs("en")
     texts = [*left, "only four words here", ""] * 80  # more than one batch
     documents = write_documents(tmp_path / "documents.parquet", texts)
@@ -118,18 +120,20 @@ def test_signature_files_are_identical_bytes_and_leave_short_documents_without_b
         (tmp_path / name).mkdir()
         summary = write_signatures(tmp_path / "documents.parquet", SPEC, tmp_path / name)
     written = pl.read_parquet(tmp_path / "one" / "signatures.parquet")
-    same = ["document_id", "corpus", "file", "record"]
+    same = ["file", "record"]
     assert written.select(same).equals(documents.select(same).with_columns(pl.col("record").cast(pl.Int64)))
-    assert written["text_hash"].to_list() == [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
-    assert written["text_key"].to_list() == [int(value[16:], 16) for value in written["text_hash"]]
+    ids = hex_of(written["id_high"].to_numpy(), written["id_low"].to_numpy())
+    assert ids.to_list() == documents["document_id"].to_list()
+    hashes = hex_of(written["text_high"].to_numpy(), written["text_low"].to_numpy())
+    assert hashes.to_list() == [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
     assert written["num_characters"].to_list() == [len(text) for text in texts]
-    assert written["date"].to_list()[:2] == [None, 1709164800000000]
+    assert written["date"].to_list()[:2] == [UNDATED, 1709164800000000]
     minima, _ = signatures(left, SPEC)
     for band in range(14):
         keys = written[band_column(band)]
-        assert keys.is_null().to_list() == ([False] * 60 + [True] * 2) * 80
         expected = [int(ngram_hashes(row, 8)[0]) for row in minima[:, band * 8 : band * 8 + 8]]
         assert keys[:60].to_list() == expected
+    assert (written["num_shingles"] == 0).to_list() == ([False] * 60 + [True] * 2) * 80
     assert summary == {
         "documents": 62 * 80,
         "with_signature": 60 * 80,

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,17 +18,23 @@ CHINESE_MENU = "首页 关于我们 联系方式 版权所有 不得转载"
 LINES = RepeatedText(unit="line")
 
 
+def named(corpus: str, row: int) -> str:
+    """A document's id."""
+    return xxhash.xxh3_128_hexdigest(f"{corpus}-{row}".encode())
+
+
 def cut(
     folder: Path, corpora: dict[str, Sequence[str]], spec: RepeatedText
 ) -> tuple[list[str | None], pl.DataFrame, dict[str, Any]]:
     """Texts as they are afterwards (None for what is not kept), the cuts and the summary; checks the accounting."""
-    parts, units = [], []
+    parts: dict[str, list[Part]] = {}
+    units = []
     for name, texts in corpora.items():
         part = folder / name
         part.mkdir(parents=True)
         num = len(texts)
         columns = {
-            "document_id": [f"{name}{row}" for row in range(num)],
+            "document_id": [named(name, row) for row in range(num)],
             "corpus": [name] * num,
             "file": ["f"] * num,
             "record": range(num),
@@ -41,13 +48,13 @@ def cut(
         pl.DataFrame({"kept": [True] * num}, schema={"kept": pl.Boolean}).write_parquet(part / "decisions.parquet")
         write_signatures(part / "documents.parquet", None, part)
         write_units(part / "documents.parquet", spec, part)
-        parts.append([Part(*(part / f"{file}.parquet" for file in ("documents", "decisions", "signatures")))])
+        parts[name] = [Part(*(part / f"{file}.parquet" for file in ("documents", "decisions", "signatures")))]
         units.append([UnitFiles(*(part / f"{file}.parquet" for file in ("units", "counts", "decisions")))])
     found = find_duplicates(parts, Duplicates(near=None, repeated=spec), folder)
     summary = cut_repeated_text(units, folder)
     cuts = pl.read_parquet(folder / "repeated.parquet")
     unique = pl.read_parquet(folder / "unique.parquet")
-    before = pl.concat([pl.read_parquet(part.documents) for [part] in parts])
+    before = pl.concat([pl.read_parquet(part.documents) for [part] in parts.values()])
     after = without_cuts(before.lazy(), folder / "repeated.parquet").collect()
     assert after["document_id"].equals(before["document_id"])
     assert before["text"].str.len_chars().sum() - after["text"].str.len_chars().sum() == summary["repeated_characters"]
@@ -65,8 +72,8 @@ def test_a_repeated_line_stays_in_the_first_document_and_goes_from_all_later_one
     texts = [f"{menu}\nFirst.\n{menu}", f"Second.\n{menu}\nEnd.", f"{menu.upper()}!\nThird.", f"Fourth.\n\n{menu}"]
     left, cuts, summary = cut(tmp_path, {"a": texts[:2], "b": texts[2:]}, LINES)
     assert left == [texts[0], "Second.\nEnd.", "Third.", "Fourth."]
-    assert cuts["document_id"].to_list() == ["a1", "b0", "b1"]
-    assert cuts["repeats"].to_list() == ["a0"] * 3
+    assert cuts["document_id"].to_list() == [named("a", 1), named("b", 0), named("b", 1)]
+    assert cuts["repeats"].to_list() == [named("a", 0)] * 3
     assert (summary["repeated_units"], summary["documents_cut"]) == (3, 3)
 
 
@@ -95,14 +102,14 @@ def test_a_document_of_which_nothing_is_left_is_counted_as_repeated(tmp_path: Pa
     # Dots are no words, but an "x" is one.
     assert left == [texts[0], None, "x"]
     assert summary["repeated"] == 1
-    assert cuts["document_id"].to_list() == ["a2"]
+    assert cuts["document_id"].to_list() == [named("a", 2)]
 
 
 def test_what_is_removed_as_a_duplicate_takes_no_text_from_others(tmp_path: Path) -> None:
     texts = [f"{MENU}\nfirst", f"{MENU}\nfirst", f"{MENU}\nsecond"]
     left, cuts, _ = cut(tmp_path, {"a": texts}, LINES)
     assert left == [texts[0], None, "second"]
-    assert cuts["repeats"].to_list() == ["a0"]
+    assert cuts["repeats"].to_list() == [named("a", 0)]
 
 
 PIECE = st.sampled_from(
