@@ -1,5 +1,6 @@
 """`python -m lm_pipeline`: the command, and the child processes that training, evaluation and shipping run in."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -37,7 +38,11 @@ def _child(name: str, arguments: list[str]) -> int:
     if name == "train":
         from lm_pipeline.training.request import train_from_request
 
-        return train_from_request(request) or 0
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            return train_from_request(request)
+        from torch.distributed.elastic.multiprocessing.errors import record
+
+        return record(train_from_request)(request) or 0  # a failed rank's traceback stands in what torchrun says
     from lm_pipeline.evaluation.request import evaluate_from_request
 
     evaluate_from_request(request)

@@ -41,6 +41,8 @@ def die_with_parent() -> None:
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = os.environ.pop(PARENT_VARIABLE, None)
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun stands between: it is the parent, and puts us in another session
+        parent = str(os.getppid())
     if parent is None:
         return
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -49,6 +51,26 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):  # it died before the kernel was asked
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def torchrun(arguments: Sequence[str], num_processes: int) -> list[str]:
+    """The command that runs `python -m lm_pipeline ARGUMENTS` in so many processes of this machine, under torchrun.
+
+    When one fails the others are told to save and leave, and killed after 10 s. Nothing is restarted: whoever started
+    the command decides about that.
+    """
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={num_processes}",
+        "--max-restarts=0",
+        "--shutdown-timeout=10",
+        "-m",
+        "lm_pipeline",
+        *arguments,
+    ]
 
 
 def supervise(

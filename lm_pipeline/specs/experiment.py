@@ -85,6 +85,15 @@ class ExperimentSpec(Spec):
     """Scheduled re-training; changing it rebuilds nothing."""
 
     @model_validator(mode="after")
+    def _sharded_models_have_layers(self) -> "ExperimentSpec":
+        if self.training.strategy == "fsdp2" and self.model.family in ("rnn", "lstm", "gru"):
+            raise ValueError(
+                f"strategy 'fsdp2' shards layers of their own, and torch's {self.model.family} is one fused block: take"
+                " 'ddp'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _ngram_has_no_training(self) -> "ExperimentSpec":
         if isinstance(self.model, NgramModel) and "training" in self.model_fields_set:
             raise ValueError("an 'ngram' model is counted, not trained: leave `training` out")

@@ -92,12 +92,24 @@ class Training(Spec):
 
     @model_validator(mode="after")
     def _micro_batches_are_not_empty(self) -> "Training":
-        parts = self.accumulation * self.num_processes
-        if parts > self.batch_size:
+        if self.batch_size % self.num_processes:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of num_processes {self.num_processes}")
+        if self.accumulation * self.num_processes > self.batch_size:
             raise ValueError(
                 f"accumulation {self.accumulation} x num_processes {self.num_processes} divide batch_size"
                 f" {self.batch_size} into empty parts: their product may be at most batch_size"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_are_there_for_what_needs_them(self) -> "Training":
+        if self.num_processes == 1 and (self.strategy != "ddp" or self.asynchronous_checkpoints):
+            raise ValueError(
+                "strategy and asynchronous_checkpoints are only read where num_processes is above 1: leave them out or"
+                " raise it"
+            )
+        if self.strategy == "fsdp2" and self.optimizer == "muon":
+            raise ValueError("muon needs whole matrices, and fsdp2 shards them: take strategy 'ddp' or 'adamw'")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from typing import Any
 from lm_pipeline.artifacts import Artifact
 from lm_pipeline.graph import Build, Node
 from lm_pipeline.home import Home
+from lm_pipeline.launch import torchrun
 from lm_pipeline.specs import DatasetSpec, ExperimentSpec
 from lm_pipeline.stages import versions
 from lm_pipeline.tracking.spool import SpoolWriter
@@ -73,7 +74,11 @@ def _run(command: str, request: Mapping[str, Any], folder: Path, build: Build) -
     """Run `python -m lm_pipeline COMMAND request.json` as a supervised child."""
     path = folder / "request.json"
     path.write_text(json.dumps(request, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    build.run_child([sys.executable, "-m", "lm_pipeline", command, str(path)])
+    processes = request.get("training", {}).get("num_processes", 1)
+    if processes > 1:
+        build.run_child(torchrun([command, str(path)], processes))
+    else:
+        build.run_child([sys.executable, "-m", "lm_pipeline", command, str(path)])
 
 
 def _write_checkpoint(name: str, spec: ExperimentSpec, dataset: DatasetSpec, build: Build) -> None:

@@ -33,11 +33,15 @@ def averaged(model: nn.Module, average: Average | None) -> Iterator[None]:
     if average is None:
         yield
         return
-    weights = {name: parameter.data for name, parameter in model.named_parameters()}
+    weights = begin_average(model)
     try:
-        for name, parameter in model.named_parameters():
-            parameter.data = average[name]
+        _fill(model, average)
         yield
     finally:
-        for name, parameter in model.named_parameters():
-            parameter.data = weights[name]
+        _fill(model, weights)
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, values: Average) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(values[name])

@@ -1,5 +1,6 @@
 """How a training begins: from the last checkpoint, or fresh."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,12 +10,13 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import LanguageModel, build_model
 from lm_pipeline.models.lora import load_base
 from lm_pipeline.models.storage import WEIGHTS
-from lm_pipeline.training import checkpoint, choices, environment
+from lm_pipeline.training import checkpoint, choices, environment, sharded
 from lm_pipeline.training.averaging import begin_average
 from lm_pipeline.training.counters import key_of
 from lm_pipeline.training.job import Job
 from lm_pipeline.training.measurements import peak_flops
 from lm_pipeline.training.optimizers import make_optimizers
+from lm_pipeline.training.parallel import parallelise
 from lm_pipeline.training.precision import allow_tf32
 from lm_pipeline.training.progress import Reporter
 from lm_pipeline.training.session import Counters, Session
@@ -39,16 +41,22 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     if world.rank:  # dropout must differ among processes, weights must not
         torch.manual_seed(key_of(training.seed, world.rank))
     here = environment.describe(device) | {"processes": world.size}
-    found = checkpoint.load_latest(job.checkpoints, reporter.warn)
-    if found is not None and found.state["key"] != job.key:
+    path = sharded.find(job.checkpoints, reporter.warn, world)
+    state = None if path is None else checkpoint.read_state(path)
+    if state is not None and state["key"] != job.key:
         raise InputError(
-            f"{job.work_dir} holds the training of another job (key {found.state['key']}, not {job.key}). Give each"
-            " job a folder of its own, or delete this one."
+            f"{job.work_dir} holds the training of another job (key {state['key']}, not {job.key}). Give each job a"
+            " folder of its own, or delete this one."
         )
-    chosen, peak = (found.state["choices"], found.state["peak_flops"]) if found else _measure(job, model, here)
+    if state is None:
+        chosen, peak = world.share(_measure(job, model, here, world) if world.is_main else None)
+    else:
+        chosen, peak = state["choices"], state["peak_flops"]
     choices.apply(model, chosen)
+    losses = parallelise(model, training, world)
     session = Session(
         model=model,
+        losses=losses,
         optimizers=make_optimizers(model, training),
         world=world,
         choices=chosen,
@@ -59,23 +67,28 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
         carried=[None] * training.accumulation,
         average=None if training.average_decay is None else begin_average(model),
     )
-    if found is None:
+    if path is None or state is None:
         job.work_dir.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(job.checkpoints, 0, session.to_checkpoint())
+        sharded.Saver(job.checkpoints, world).save(0, session.to_checkpoint())
         return session
-    session.restore(found)
+    session.restore(read(path, session))
     session.counters.resumed_from.append(session.counters.step)
     reporter.info(f"resumed from the checkpoint of step {session.counters.step}")
-    changed = environment.differences(found.state["environment"], here)
+    changed = environment.differences(state["environment"], here)
     if changed:
         reporter.warn(f"resumed in another environment, so not bitwise equal to no interruption: {'; '.join(changed)}")
     return session
 
 
-def _measure(job: Job, model: LanguageModel, here: dict[str, Any]) -> tuple[choices.Choices, float]:
+def read(path: Path, session: Session) -> checkpoint.Checkpoint:
+    """The checkpoint in a folder, its tensors laid out as the session's are."""
+    like = sharded.layouts(dict(session.model.named_parameters()))
+    return checkpoint.Checkpoint(sharded.read_tensors(path, like), checkpoint.read_state(path))
+
+
+def _measure(job: Job, model: LanguageModel, here: dict[str, Any], world: World) -> tuple[choices.Choices, float]:
     """What `auto` becomes, and the peak of the device in the precision that was chosen."""
     training, folder = job.training, job.measurements or job.work_dir / "measurements"
-    batch = job.plan(job.train, training.seed).batch(0)
-    part = batch.split(training.accumulation * training.num_processes)[0]
+    part = job.plan(job.train, training.seed).batch(0).split(training.accumulation * world.size)[0]
     chosen = choices.resolve(model, part, training, here, folder)
     return chosen, peak_flops(chosen["precision"]["value"], model.embedding.weight.device, here, folder)

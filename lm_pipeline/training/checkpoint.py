@@ -1,8 +1,9 @@
 """States of a training on disk: written whole or not at all, verified when read, the last two kept.
 
     <folder>/step-00000200/tensors.safetensors    weights, optimizer, random generators, carried state
+    <folder>/step-00000200/shards/                the same as several processes write it (see `sharded`)
     <folder>/step-00000200/state.json             everything else
-    <folder>/step-00000200/manifest.json          sizes and SHA-256 of both
+    <folder>/step-00000200/manifest.json          sizes and SHA-256 of all of them
 
 A checkpoint is a folder that gets its name by an atomic rename after its files have reached the disk. No format's own
 checks find a flipped bit, so the digests are ours.
@@ -23,7 +24,6 @@ from lm_pipeline.artifacts import digest_file
 
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
-FILES = (TENSORS, STATE)
 MANIFEST = "manifest.json"
 NUM_KEPT = 2
 
@@ -38,39 +38,66 @@ class Checkpoint:
 
 def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     """Write a checkpoint durably, replacing one of the same step, and delete all but the last two."""
+    staging = begin_staging(folder, str(os.getpid()))
+    save_file({name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}, staging / TENSORS)
+    seal(staging, step, checkpoint.state)
+
+
+def begin_staging(folder: Path, attempt: str) -> Path:
+    """An empty folder to write a checkpoint into; what killed processes left unfinished is deleted."""
     folder.mkdir(parents=True, exist_ok=True)
     for abandoned in folder.glob("writing-*"):
         shutil.rmtree(abandoned)
-    staging = folder / f"writing-{os.getpid()}"
+    staging = folder / f"writing-{attempt}"
     staging.mkdir()
-    save_file({name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}, staging / TENSORS)
-    (staging / STATE).write_text(json.dumps(checkpoint.state, indent=1) + "\n", "utf-8")
-    files = {name: {"bytes": (staging / name).stat().st_size, "sha256": digest_file(staging / name)} for name in FILES}
+    return staging
+
+
+def seal(staging: Path, step: int, state: dict[str, Any]) -> None:
+    """Make a written checkpoint durable and give it its name; delete all but the last two."""
+    (staging / STATE).write_text(json.dumps(state, indent=1) + "\n", "utf-8")
+    paths = sorted(path for path in staging.rglob("*") if path.is_file())
+    files = {
+        path.relative_to(staging).as_posix(): {"bytes": path.stat().st_size, "sha256": digest_file(path)}
+        for path in paths
+    }
     (staging / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1) + "\n", "utf-8")
-    for path in (*(staging / name for name in (*FILES, MANIFEST)), staging):
+    folders = [path for path in staging.rglob("*") if path.is_dir()]
+    for path in (*paths, staging / MANIFEST, *folders, staging):
         _fsync(path)
-    final = folder / f"step-{step:08d}"
+    final = staging.parent / f"step-{step:08d}"
     if final.exists():
         shutil.rmtree(final)
     staging.rename(final)
-    _fsync(folder)
-    for path in _found(folder)[:-NUM_KEPT]:
+    _fsync(staging.parent)
+    for path in _found(staging.parent)[:-NUM_KEPT]:
         shutil.rmtree(path)
 
 
 def load_latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The newest undamaged checkpoint; None where there is none.
+    """The newest undamaged checkpoint that one process wrote; None where there is none.
 
     Args:
         folder: where `save` wrote.
         warn: told about each damaged checkpoint that is passed over.
     """
+    path = find_latest(folder, warn)
+    return None if path is None else Checkpoint(load_file(path / TENSORS), read_state(path))
+
+
+def find_latest(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest undamaged checkpoint's folder; None where there is none."""
     for path in reversed(_found(folder)):
         problem = _problem(path)
         if problem is None:
-            return Checkpoint(load_file(path / TENSORS), json.loads((path / STATE).read_text("utf-8")))
+            return path
         warn(f"checkpoint {path} is damaged ({problem}); the one before it is used")
     return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The JSON object of a checkpoint's folder."""
+    return json.loads((path / STATE).read_text("utf-8"))
 
 
 def _found(folder: Path) -> list[Path]:
@@ -81,7 +108,7 @@ def _problem(path: Path) -> str | None:
     """What is wrong with a checkpoint, if anything."""
     try:
         files = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
-        for name in FILES:
+        for name in (STATE, *files):
             if (path / name).stat().st_size != files[name]["bytes"]:
                 return f"{name} has {(path / name).stat().st_size} bytes, not {files[name]['bytes']}"
             if digest_file(path / name) != files[name]["sha256"]:

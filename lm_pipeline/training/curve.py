@@ -6,6 +6,7 @@ again.
 
 import json
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ class Curve:
     """Appends points to a file.
 
     Args:
-        path: the file; created if absent.
+        path: the file; created if absent. None writes nothing: of several processes, one keeps the curve.
         length: bytes that belong to the training so far; what follows them is cut off.
     """
 
-    def __init__(self, path: Path, length: int = 0) -> None:
-        self._file = path.open("ab")
+    def __init__(self, path: Path | None, length: int = 0) -> None:
+        self._file = BytesIO() if path is None else path.open("ab")
         self.cut(length)
 
     def cut(self, length: int) -> None:
@@ -34,6 +35,8 @@ class Curve:
 
     def sync(self) -> int:
         """Make what was written durable; returns the length that a checkpoint records, in bytes."""
+        if isinstance(self._file, BytesIO):
+            return 0
         os.fsync(self._file.fileno())
         return self._file.tell()
 

@@ -19,6 +19,8 @@ def choose_device(training: Training) -> torch.device:
     if training.device == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device is 'cuda', but torch sees no GPU here. Set it to 'auto' or 'cpu'.")
     wanted = "cuda" if training.device == "auto" and torch.cuda.is_available() else training.device
+    if wanted == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device("cpu" if wanted == "auto" else wanted)
 
 
@@ -27,7 +29,8 @@ def make_deterministic(training: Training) -> None:
 
     On a GPU an operation that has none only warns: CUDA's are not all deterministic.
     """
-    torch.set_num_threads(training.num_threads or len(os.sched_getaffinity(0)))
+    shared_by = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(training.num_threads or max(1, len(os.sched_getaffinity(0)) // shared_by))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     # Filling fresh memory with NaN finds reads of uninitialised memory; it costs time and changes no result.

@@ -16,21 +16,23 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.models.loss import IGNORE, Penalties
 from lm_pipeline.models.state import State
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training import checkpoint, guard
+from lm_pipeline.training import guard, sharded
 from lm_pipeline.training.averaging import averaged, update_average
-from lm_pipeline.training.beginning import begin
+from lm_pipeline.training.beginning import begin, read
 from lm_pipeline.training.curve import Curve
 from lm_pipeline.training.interruption import Interruption
 from lm_pipeline.training.job import Job
 from lm_pipeline.training.optimizers import set_learning_rate
+from lm_pipeline.training.parallel import synchronising
 from lm_pipeline.training.plan import Batch, Plan
 from lm_pipeline.training.precision import autocast
 from lm_pipeline.training.progress import Reporter
 from lm_pipeline.training.schedule import learning_rate, out_of_patience
 from lm_pipeline.training.session import Session
+from lm_pipeline.training.sharded import Saver
 from lm_pipeline.training.snapshots import save_snapshot
 from lm_pipeline.training.validation import validation_loss
-from lm_pipeline.training.world import World
+from lm_pipeline.training.world import World, whole
 
 
 def train(job: Job, reporter: Reporter, world: World = World()) -> tuple[Session, bool]:  # noqa: B008 - frozen
@@ -48,7 +50,8 @@ def train(job: Job, reporter: Reporter, world: World = World()) -> tuple[Session
         session = begin(job, reporter, world)
         counters, plan = session.counters, job.plan(job.train, training.seed)
         validation_plan = None if job.validation is None else job.plan(job.validation, seed=0)
-        curve = exits.enter_context(closing(Curve(job.curve, counters.curve_bytes)))
+        curve = exits.enter_context(closing(Curve(job.curve if world.is_main else None, counters.curve_bytes)))
+        saver = Saver(job.checkpoints, world, asynchronous=training.asynchronous_checkpoints)
         reporter.begin(counters.step)
         while not is_finished(session, training) and not world.any(interruption.requested):
             take_step(session, plan, training)
@@ -56,7 +59,7 @@ def train(job: Job, reporter: Reporter, world: World = World()) -> tuple[Session
             if counters.consecutive_skips:
                 reporter.warn(f"step {counters.step} skipped: {counters.skip_reason}")
                 if counters.consecutive_skips >= guard.MAX_CONSECUTIVE_SKIPS:
-                    roll_back(session, job, plan, reporter)
+                    roll_back(session, job, plan, saver, reporter)
                     curve.cut(session.counters.curve_bytes)
                     continue
             step, is_last = counters.step, counters.step == training.num_steps
@@ -65,13 +68,14 @@ def train(job: Job, reporter: Reporter, world: World = World()) -> tuple[Session
             if validation_plan and (is_last or step % training.validation_interval == 0):
                 log_validation(session, training, validation_plan, curve, reporter)
             if training.snapshot_interval and step % training.snapshot_interval == 0:
-                save_snapshot(job.snapshots, step, session.weights(), training)
+                save_snapshot(job.snapshots, step, session.weights(), training, world)
             is_due = step % training.checkpoint_interval == 0 and not counters.consecutive_skips
             if is_due or is_finished(session, training):
-                save(session, job, curve)
+                save(session, saver, curve)
         interrupted = not is_finished(session, training)
         if interrupted:
-            save(session, job, curve)
+            save(session, saver, curve)
+        saver.finish()
     return session, interrupted
 
 
@@ -121,7 +125,7 @@ def take_step(session: Session, plan: Plan, training: Training) -> None:
 
 def backward(session: Session, batch: Batch, training: Training) -> tuple[float, int, list[State | None]]:
     """Gradients of the mean loss; returns summed loss, number of targets and each micro-batch's state after."""
-    model, device, world, clock = session.model, session.device, session.world, session.clock
+    device, world, clock = session.device, session.world, session.clock
     penalties = Penalties(training.label_smoothing, training.z_loss)
     num_targets = int((batch.targets_BT != IGNORE).sum())
     total = torch.zeros((), device=device)
@@ -129,24 +133,25 @@ def backward(session: Session, batch: Batch, training: Training) -> tuple[float,
     states = [None] * training.accumulation if batch.begins else session.carried
     mine = batch.split(world.size)[world.rank].to(device)
     for part, before in zip(mine.split(training.accumulation), states, strict=True):
-        with autocast(session.precision, device):
-            objective, nll_sum, after = model.training_sums(
-                part.inputs_BT, part.targets_BT, before, part.documents_BT, penalties
-            )
-        clock.lap("forward")
-        (objective / max(1, num_targets)).backward()
-        clock.lap("backward")
+        with synchronising(session.losses, is_last=len(carried) + 1 == training.accumulation):
+            with autocast(session.precision, device):
+                objective, nll_sum, after = session.losses(
+                    part.inputs_BT, part.targets_BT, before, part.documents_BT, penalties
+                )
+            clock.lap("forward")
+            (objective * (world.size / max(1, num_targets))).backward()
+            clock.lap("backward")
         total += nll_sum
-        carried.append(after.detach() if model.is_recurrent else None)
+        carried.append(after.detach() if session.model.is_recurrent else None)
     return world.sum(total).item(), num_targets, carried
 
 
 def total_norm(tensors: list[Tensor]) -> Tensor:
     """Euclidean norm of all of them together."""
-    return get_total_norm(tensors)
+    return whole(get_total_norm(tensors))
 
 
-def roll_back(session: Session, job: Job, plan: Plan, reporter: Reporter) -> None:
+def roll_back(session: Session, job: Job, plan: Plan, saver: Saver, reporter: Reporter) -> None:
     """Return to the last checkpoint and read on behind the data that was stumbled over; or give up."""
     failed, seconds = session.counters, session.clock.seconds
     if failed.rollbacks == guard.MAX_ROLLBACKS:
@@ -154,10 +159,11 @@ def roll_back(session: Session, job: Job, plan: Plan, reporter: Reporter) -> Non
         documents = job.name_documents(plan.documents(failed.position - 1))
         steps = failed.skipped_steps[-guard.MAX_CONSECUTIVE_SKIPS :]
         raise guard.diverged(steps, failed.skip_reason, rate, failed.rollbacks, documents)
-    found = checkpoint.load_latest(job.checkpoints, reporter.warn)
-    if found is None:
+    saver.finish()
+    path = sharded.find(job.checkpoints, reporter.warn, session.world)
+    if path is None:
         raise InputError(f"{job.checkpoints} has no undamaged checkpoint to go back to: train again.")
-    session.restore(found)
+    session.restore(read(path, session))
     session.carried = [None] * job.training.accumulation
     counters = session.counters
     counters.position, counters.rollbacks = failed.position, failed.rollbacks + 1
@@ -194,16 +200,16 @@ def log_step(session: Session, training: Training, curve: Curve, reporter: Repor
 def log_validation(session: Session, training: Training, plan: Plan, curve: Curve, reporter: Reporter) -> None:
     """Validate, keep the best weights, add a point."""
     with averaged(session.model, session.average):
-        loss = validation_loss(session.model, plan, training.validation_batches, session.precision, session.world)
+        loss = validation_loss(session, plan, training.validation_batches)
     session.note_validation(loss, training)
     curve.append({"step": session.counters.step, "validation_loss": loss})
     reporter.point(session.counters.step, {"validation_loss": loss})
     session.clock.lap("evaluation")
 
 
-def save(session: Session, job: Job, curve: Curve) -> None:
+def save(session: Session, saver: Saver, curve: Curve) -> None:
     """Write a checkpoint; the curve up to here is durable before it."""
     session.clock.lap("logging")
     session.counters.curve_bytes = curve.sync()
-    checkpoint.save(job.checkpoints, session.counters.step, session.to_checkpoint())
+    saver.save(session.counters.step, session.to_checkpoint())
     session.clock.lap("checkpoint")

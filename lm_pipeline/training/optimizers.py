@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lm_pipeline.specs.training import Training
+from lm_pipeline.training.world import fill
 
 Named = Iterable[tuple[str, nn.Parameter]]
 
@@ -88,4 +89,7 @@ def restore_optimizers(
         for name, tensor in tensors.items():
             owner, moment, parameter = name.split(".", 2)
             if int(owner) == number:
-                optimizer.state[parameters[parameter]][moment] = tensor.to(parameters[parameter].device)
+                target = parameters[parameter]
+                kept = torch.empty_like(target) if tensor.shape == target.shape else torch.empty_like(tensor)
+                fill(kept, tensor)
+                optimizer.state[target][moment] = kept.to(target.device)

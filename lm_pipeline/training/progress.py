@@ -19,10 +19,12 @@ class Reporter:
     Args:
         num_steps: steps in all.
         spool: the tracking spool's file; None writes no metrics.
+        quiet: whether only warnings are told, and to stderr: of several processes, one reports.
     """
 
-    def __init__(self, num_steps: int, spool: Path | None = None) -> None:
+    def __init__(self, num_steps: int, spool: Path | None = None, *, quiet: bool = False) -> None:
         self.num_steps = num_steps
+        self.quiet = quiet
         self._spool_path = spool
         self._spool: SpoolWriter | None = None
         self._pipes: Any = None
@@ -31,6 +33,8 @@ class Reporter:
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
+        if self.quiet:
+            return self
         if self._spool_path is not None:
             self._spool = self._exits.enter_context(SpoolWriter(self._spool_path))
         if os.environ.get("DAGSTER_PIPES_CONTEXT"):
@@ -54,6 +58,8 @@ class Reporter:
 
     def info(self, text: str) -> None:
         """A line for people."""
+        if self.quiet:
+            return
         if self._pipes is not None:
             self._pipes.log.info(text)
         else:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
 
 from lm_pipeline.artifacts import digest_file
 from lm_pipeline.errors import InputError
@@ -26,6 +27,7 @@ from lm_pipeline.training.interruption import EXIT_CODE
 from lm_pipeline.training.job import CURVE, SNAPSHOTS, Job
 from lm_pipeline.training.loop import train
 from lm_pipeline.training.mixture import epochs_read, mix_corpora
+from lm_pipeline.training.parallel import joined_world
 from lm_pipeline.training.plan import TokenStream
 from lm_pipeline.training.progress import Reporter
 from lm_pipeline.training.session import Session
@@ -141,28 +143,41 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
         mixture=mix_corpora(shard.corpora, np.diff(shard.offsets), request.weights),
         mask_documents=request.mask_documents,
     )
-    _write_status(request, "running", None)
-    with Reporter(request.training.num_steps, request.spool) as reporter:
-        session, interrupted = train(job, reporter)
+    with (
+        joined_world() as world,
+        Reporter(request.training.num_steps, request.spool, quiet=not world.is_main) as reporter,
+    ):
+        if world.is_main:
+            _write_status(request, "running", None)
+        session, interrupted = train(job, reporter, world)
         step = session.counters.step
-        _write_status(request, "interrupted" if interrupted else "finished", step)
         if interrupted:
             reporter.info(f"interrupted and saved at step {step}; the same request goes on from there")
-            return EXIT_CODE
-    tokens_read = session.counters.position * request.training.batch_size * request.training.context_length
-    corpora = epochs_read(shard.corpora, np.diff(shard.offsets), job.mixture, tokens_read)
-    _write_outputs(request, session, corpora)
-    return 0
+        published = {} if interrupted else _published_weights(request, session)
+        if world.is_main:
+            _write_status(request, "interrupted" if interrupted else "finished", step)
+            if not interrupted:
+                tokens_read = session.counters.position * request.training.batch_size * request.training.context_length
+                corpora = epochs_read(shard.corpora, np.diff(shard.offsets), job.mixture, tokens_read)
+                _write_outputs(request, session, published, corpora)
+    return EXIT_CODE if interrupted else 0
+
+
+def _published_weights(request: TrainingRequest, session: Session) -> dict[str, Tensor]:
+    """Those of the best validation or of the last step; all processes must ask."""
+    last = session.weights()
+    return session.best_weights if request.training.keep == "best" and session.best_weights is not None else last
 
 
 def _stream(shard: Shard) -> TokenStream:
     return TokenStream(shard.tokens, shard.offsets, BOS)
 
 
-def _write_outputs(request: TrainingRequest, session: Session, corpora: dict[str, dict[str, float]]) -> None:
+def _write_outputs(
+    request: TrainingRequest, session: Session, weights: dict[str, Tensor], corpora: dict[str, dict[str, float]]
+) -> None:
     counters, model, clock = session.counters, session.model, session.clock
     best = request.training.keep == "best" and session.best_weights is not None
-    weights = session.best_weights if best and session.best_weights is not None else session.weights()
     num_parameters = sum(tensor.numel() for tensor in weights.values())
     speed = counters.num_tokens / max(clock.training, 1e-9)
     config = _config(request, num_parameters, counters.best_step if best else counters.step)

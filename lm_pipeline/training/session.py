@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lm_pipeline.models.language_model import LanguageModel, published_weights
 from lm_pipeline.models.state import State
@@ -14,7 +14,7 @@ from lm_pipeline.training.averaging import Average, averaged
 from lm_pipeline.training.checkpoint import Checkpoint
 from lm_pipeline.training.clock import Clock
 from lm_pipeline.training.optimizers import optimizer_tensors, restore_optimizers
-from lm_pipeline.training.world import World
+from lm_pipeline.training.world import World, fill, whole
 
 
 @dataclass
@@ -70,6 +70,7 @@ class Session:
 
     Attributes:
         model: the model.
+        losses: its sums of a batch, as a module whose gradients are those of all processes.
         optimizers: what updates its weights.
         world: the processes that share the training.
         choices: every `auto` that was resolved, with its measurements.
@@ -84,6 +85,7 @@ class Session:
     """
 
     model: LanguageModel
+    losses: nn.Module
     optimizers: list[torch.optim.Optimizer]
     world: World
     choices: dict[str, Any]
@@ -136,9 +138,14 @@ class Session:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become what the checkpoint holds; `environment` stays that of this process."""
         tensors, state = checkpoint.tensors, checkpoint.state
-        self.model.load_state_dict(below("model.", tensors))
+        weights = below("model.", tensors)
+        for name, tensor in self.model.state_dict().items():
+            fill(tensor, weights[name])
         restore_optimizers(self.optimizers, self.model, below("optimizer.", tensors))
-        self.average = self._placed(below("average.", tensors))
+        if self.average is not None:
+            kept = below("average.", tensors)
+            for name, tensor in self.average.items():
+                fill(tensor, kept[name])
         self.best_weights = below("best.", tensors) or None
         rng = f"rng.cpu.{self.world.rank}"
         if rng in tensors:  # another number of processes has other generators: those seeded at the start stay
@@ -161,13 +168,13 @@ class Session:
         columns = [mine[str(index)].tensor_split(parts) for index in range(len(mine))]
         self.carried = [State(position, tuple(column), kept) for *column, kept in zip(*columns, documents, strict=True)]
 
-    def _placed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        return {name: tensor.to(self.device) for name, tensor in tensors.items()} or None
-
     def weights(self) -> dict[str, Tensor]:
-        """A copy, on the CPU, of the weights that are validated and published: the average where there is one."""
+        """A copy, on the CPU, of the weights that are validated and published: the average where there is one.
+
+        Of a distributed model it is the whole; all processes must ask.
+        """
         with averaged(self.model, self.average):
-            return {name: tensor.detach().cpu().clone() for name, tensor in published_weights(self.model).items()}
+            return {name: whole(t.detach()).cpu().clone() for name, t in published_weights(self.model).items()}
 
     def note_validation(self, loss: float, training: Training) -> None:
         """Remember a validation, and the weights of the best one where they are to be kept."""

@@ -13,12 +13,21 @@ from torch import Tensor
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.training import Training
+from lm_pipeline.training.world import World
 
 MEGABYTE = 1_000_000
 
 
-def save_snapshot(folder: Path, step: int, weights: Mapping[str, Tensor], training: Training) -> None:
+def save_snapshot(
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    training: Training,
+    world: World = World(),  # noqa: B008
+) -> None:
     """Write the snapshot of a step at which one is due, and thin out what has outgrown the budget.
+
+    Of several processes, the main one writes.
 
     Raises:
         InputError: the budget has no room for a single one.
@@ -34,6 +43,8 @@ def save_snapshot(folder: Path, step: int, weights: Mapping[str, Tensor], traini
             )
     assert training.snapshot_interval is not None
     kept, gone = snapshot_steps(step, training.snapshot_interval, room)
+    if not world.is_main:
+        return
     for at in gone:
         _path(folder, at).unlink(missing_ok=True)
     if step in kept:

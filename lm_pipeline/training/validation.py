@@ -4,32 +4,32 @@ import math
 
 import torch
 
-from lm_pipeline.models.language_model import LanguageModel
+from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.training.plan import Plan
 from lm_pipeline.training.precision import autocast
-from lm_pipeline.training.world import World
+from lm_pipeline.training.session import Session
 
 
 @torch.no_grad()
-def validation_loss(model: LanguageModel, plan: Plan, num_batches: int | None, precision: str, world: World) -> float:
+def validation_loss(session: Session, plan: Plan, num_batches: int | None) -> float:
     """Mean negative log-likelihood per target (natural units) over the plan's first batches, at most one epoch.
 
     Processes divide the rows of each batch. Recurrent models carry their state through, as in training. Dropout is off;
     the training's state is not touched.
     """
-    device = model.embedding.weight.device
-    was_training = model.training
-    model.eval()
-    sums, state = torch.zeros(2, dtype=torch.float64), None
+    device, world = session.device, session.world
+    was_training = session.losses.training
+    session.losses.eval()
+    total, count, state = torch.zeros((), dtype=torch.float64, device=device), 0, None
     epoch = math.ceil(plan.steps_per_epoch)
     for position in range(epoch if num_batches is None else min(num_batches, epoch)):
-        batch = plan.batch(position).split(world.size)[world.rank].to(device)
-        with autocast(precision, device):
-            nll_sum, num_targets, after = model.loss_sums(
-                batch.inputs_BT, batch.targets_BT, None if batch.begins else state, batch.documents_BT
-            )
-        state = after if model.is_recurrent else None
-        sums += torch.tensor([nll_sum.item(), num_targets], dtype=torch.float64)
-    model.train(was_training)
-    total, count = world.sum(sums.to(device)).tolist()
-    return total / max(1, count)
+        batch = plan.batch(position)
+        mine = batch.split(world.size)[world.rank].to(device)
+        before = None if batch.begins else state
+        with autocast(session.precision, device):
+            _, nll_sum, after = session.losses(mine.inputs_BT, mine.targets_BT, before, mine.documents_BT)
+        state = after if session.model.is_recurrent else None
+        total += nll_sum
+        count += int((batch.targets_BT != IGNORE).sum())
+    session.losses.train(was_training)
+    return world.sum(total).item() / max(1, count)

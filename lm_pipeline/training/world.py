@@ -1,10 +1,12 @@
 """The processes that share a training: who this one is, and sums over all of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class World:
         """Whether the flag is true in some process; all processes must ask."""
         if self.size == 1:
             return flag
-        return bool(self.sum(torch.tensor([float(flag)], device=_device())).item())
+        return bool(self.sum(torch.tensor([float(flag)])).item())
 
     def gather_rows(self, tensor_B: Tensor) -> Tensor:
         """Rows of all processes, in their order, on each of them."""
@@ -43,12 +45,28 @@ class World:
         dist.all_gather(parts, tensor_B.contiguous())
         return torch.cat(parts)
 
+    def share(self, value: Any) -> Any:
+        """The main process's value, for all."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
     def wait(self) -> None:
         """Until all processes have come here."""
         if self.size > 1:
             dist.barrier()
 
 
-def _device() -> torch.device:
-    """Where the backend of this world sums: NCCL cannot on the CPU."""
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is not distributed, with the same values; all processes must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def fill(target: Tensor, source: Tensor) -> None:
+    """Copy values into a tensor that may be distributed, from one that may be."""
+    if isinstance(target, DTensor) and not isinstance(source, DTensor):
+        source = distribute_tensor(source.to(target.device), target.device_mesh, target.placements)
+    target.copy_(source)

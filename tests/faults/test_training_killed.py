@@ -38,6 +38,7 @@ def points(folder):
 
 def kill_and_compare(processes, folder, num_instants: int | None) -> Counter:
     """Kill at so many instants, evenly spread over all of them (at each for None); returns how many by kind."""
+    assert run(processes, folder / "first", 0) == 0  # measures the machine: writes that only one training makes
     assert run(processes, folder / "whole", 0) == 0
     whole = json.loads((folder / "whole" / "result.json").read_text())
     expected, total = points(folder / "whole"), len(whole["seen"])

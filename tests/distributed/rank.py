@@ -1,0 +1,101 @@
+"""One process of a training by several, on a small fixed job; also a program, for torchrun."""
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from lm_pipeline.launch import die_with_parent
+from lm_pipeline.specs.model import GruModel, TransformerModel
+from lm_pipeline.specs.training import Training
+from lm_pipeline.training import loop
+from lm_pipeline.training.job import Job
+from lm_pipeline.training.parallel import joined_world
+from lm_pipeline.training.plan import TokenStream
+from lm_pipeline.training.progress import Reporter
+
+SPECS = {
+    "gru": GruModel(num_layers=2, width=16),
+    "transformer": TransformerModel(num_layers=2, width=16, num_heads=2),
+}
+
+
+def make_job(folder: Path, family: str, settings: dict[str, Any]) -> Job:
+    documents = [[1, *(4 + (d * 11 + 3 * i + i * i * d % 3) % 30 for i in range(5 + d * 7 % 40)), 2] for d in range(30)]
+    offsets = np.cumsum([0, *map(len, documents)])
+    stream = TokenStream(np.concatenate(documents).astype(np.uint16), offsets, bos_id=1)
+    defaults = {
+        "num_steps": 12,
+        "batch_size": 8,
+        "context_length": 8,
+        "warmup_steps": 2,
+        "log_interval": 1,
+        "validation_interval": 4,
+        "validation_batches": 2,
+        "checkpoint_interval": 4,
+        "precision": "float32",
+        "attention": "explicit",
+        "compile": False,
+        "num_threads": 1,
+    }
+    return Job(
+        spec=SPECS[family],
+        training=Training(**defaults | settings),
+        vocab_size=40,
+        train=stream,
+        validation=stream,
+        work_dir=folder / "work",
+        key="job",
+        name_documents=lambda rows: [str(row) for row in rows],
+        measurements=folder.parent / "measurements",
+    )
+
+
+class Disturbed(Reporter):
+    """At the point of a step, something happens to this process."""
+
+    def __init__(self, num_steps: int, rank: int, at: dict[str, int]) -> None:
+        super().__init__(num_steps, quiet=True)
+        self.rank, self.at = rank, at
+
+    def point(self, step, values, seconds_per_step=None):
+        del values, seconds_per_step
+        if step == self.at.get("interrupt") and self.rank == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        if self.rank == 1 and step in (self.at.get("raise"), self.at.get("kill")):
+            Path(os.environ["DIED"]).write_text(str(time.time()))
+            if step == self.at.get("kill"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("the plug was pulled")
+
+
+def train_rank(folder: Path, family: str, settings: dict[str, Any], at: dict[str, int]) -> None:
+    """Train as the rank that the environment names; the main one writes the weights' sum and where it resumed."""
+    torch.set_num_threads(1)
+    with joined_world() as world:
+        job = make_job(folder, family, settings)
+        session, _ = loop.train(job, Disturbed(job.training.num_steps, world.rank, at), world)
+        weights = session.weights()
+        if world.is_main:
+            torch.save(weights, folder / "weights.pt")
+            (folder / "result.json").write_text(json.dumps({"resumed_from": session.counters.resumed_from}))
+
+
+def train_in_process(rank: int, size: int, port: int, *arguments: Any) -> None:
+    faulthandler.dump_traceback_later(100, exit=True)  # a hang says where
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(size)}
+    train_rank(*arguments)
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    record(train_rank)(Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4]))

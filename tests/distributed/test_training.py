@@ -1,0 +1,103 @@
+"""Two gloo processes train as one does: the same data, the same losses, checkpoints for any number of processes."""
+
+import json
+import multiprocessing
+import socket
+
+import pytest
+import torch
+
+from lm_pipeline.training.curve import read_curve
+from tests.distributed.rank import make_job, train_in_process
+
+TOLERANCE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Children that need not import torch anew."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lm_pipeline.training.loop", "torch._dynamo"])
+    return context
+
+
+@pytest.fixture
+def train(processes):
+    """Train in a folder with a number of processes, until the end or a disturbance."""
+
+    def run(folder, size, family="transformer", at=None, **settings):
+        folder.mkdir(exist_ok=True)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        if size == 1:  # how processes would share is nothing that one could be told
+            settings = {k: v for k, v in settings.items() if k not in ("strategy", "asynchronous_checkpoints")}
+        arguments = (folder, family, settings | {"num_processes": size}, at or {})
+        children = [
+            processes.Process(target=train_in_process, args=(rank, size, port, *arguments)) for rank in range(size)
+        ]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(timeout=120)
+        assert [child.exitcode for child in children] == [0] * size
+        return folder
+
+    return run
+
+
+def losses(folder, family="transformer"):
+    points = read_curve(make_job(folder, family, {}).curve)
+    named = [(p["step"], name, p[name]) for p in points for name in ("train_loss", "validation_loss") if name in p]
+    assert [step for step, name, _ in named if name == "train_loss"] == list(range(1, 13))
+    return [loss for _, _, loss in named]
+
+
+def resumed_from(folder):
+    return json.loads((folder / "result.json").read_text())["resumed_from"]
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("gru", {}),
+        ("gru", {"accumulation": 2}),
+        ("transformer", {"average_decay": 0.9, "label_smoothing": 0.1}),
+        ("transformer", {"strategy": "fsdp2", "average_decay": 0.9}),
+        ("transformer", {"strategy": "fsdp2", "accumulation": 2, "asynchronous_checkpoints": True}),
+    ],
+)
+def test_two_processes_give_the_losses_of_one(family, settings, train, tmp_path):
+    one, two = train(tmp_path / "one", 1, family, **settings), train(tmp_path / "two", 2, family, **settings)
+    assert losses(two, family) == pytest.approx(losses(one, family), abs=TOLERANCE)
+    ours, theirs = (torch.load(folder / "weights.pt", weights_only=True) for folder in (two, one))
+    assert ours.keys() == theirs.keys()
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_a_checkpoint_of_two_is_read_by_one_and_by_two_again(strategy, train, tmp_path):
+    settings = {"strategy": strategy, "average_decay": 0.9}
+    whole, changed = train(tmp_path / "whole", 1, average_decay=0.9), tmp_path / "changed"
+    train(changed, 2, at={"interrupt": 3}, **settings)
+    train(changed, 1, at={"interrupt": 7}, **settings)
+    train(changed, 2, **settings)
+    assert resumed_from(changed) == [3, 7]
+    assert losses(changed) == pytest.approx(losses(whole), abs=TOLERANCE)
+
+
+def test_a_carried_state_is_divided_anew(train, tmp_path):
+    whole, changed = train(tmp_path / "whole", 1, "gru"), tmp_path / "changed"
+    for size, at in ((2, {"interrupt": 3}), (1, {"interrupt": 7}), (2, {})):
+        train(changed, size, "gru", at=at, accumulation=size)
+    assert losses(changed, "gru") == pytest.approx(losses(whole, "gru"), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_resume_of_two_is_bitwise_identical_also_when_written_in_the_background(strategy, train, tmp_path):
+    whole = train(tmp_path / "whole", 2, strategy=strategy)
+    cut, settings = tmp_path / "cut", {"strategy": strategy, "asynchronous_checkpoints": True}
+    train(cut, 2, at={"interrupt": 5}, **settings)
+    train(cut, 2, **settings)
+    assert resumed_from(cut) == [5]
+    assert losses(cut) == losses(whole)
+    ours, theirs = (torch.load(folder / "weights.pt", weights_only=True) for folder in (cut, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

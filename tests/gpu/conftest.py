@@ -1,0 +1,10 @@
+"""These tests need a GPU that torch sees; without one each is skipped and says so."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _gpu():
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device here: nothing was tried on a GPU")

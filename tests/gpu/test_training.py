@@ -1,0 +1,78 @@
+"""Training on CUDA: resume, bfloat16, compilation, memory that does not suffice, shards on several GPUs."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lm_pipeline.specs.model import TransformerModel
+from lm_pipeline.training.curve import read_curve
+from lm_pipeline.training.interruption import Interruption
+from lm_pipeline.training.loop import train
+from lm_pipeline.training.progress import Reporter
+from tests.distributed.rank import make_job
+
+
+def job(folder, **settings):
+    folder.mkdir(exist_ok=True)
+    return make_job(folder, "transformer", {"device": "cuda", "attention": "fused", **settings})
+
+
+def losses(done):
+    return [point["train_loss"] for point in read_curve(done.curve) if "train_loss" in point]
+
+
+class Stopping(Reporter):
+    """Interrupts at a step."""
+
+    def __init__(self, at):
+        super().__init__(0, quiet=True)
+        self.at = at
+
+    def point(self, step, values, seconds_per_step=None):
+        del values, seconds_per_step
+        if step == self.at:
+            os.kill(os.getpid(), 2)
+
+
+def test_resume_is_bitwise_identical_with_dropout(tmp_path):
+    spec = TransformerModel(num_layers=2, width=16, num_heads=2, dropout=0.2)
+    whole, cut = (dataclasses.replace(job(tmp_path / name), spec=spec) for name in ("whole", "cut"))
+    train(whole, Stopping(None))
+    with Interruption():
+        train(cut, Stopping(5))
+    train(cut, Stopping(None))
+    assert losses(cut) == losses(whole)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"compile": True}, {"precision": "auto"}])
+def test_other_ways_to_compute_stay_near_float32(settings, tmp_path):
+    plain, other = job(tmp_path / "plain"), job(tmp_path / "other", **settings)
+    train(plain, Stopping(None))
+    session, _ = train(other, Stopping(None))
+    assert session.device.type == "cuda"
+    assert losses(other) == pytest.approx(losses(plain), rel=2e-2)
+
+
+def test_memory_that_does_not_suffice_is_an_error_and_leaves_the_device_usable(tmp_path):
+    huge = dataclasses.replace(job(tmp_path / "huge"), spec=TransformerModel(num_layers=1, width=1 << 17, num_heads=2))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        train(huge, Stopping(None))
+    torch.cuda.empty_cache()
+    train(job(tmp_path / "small"), Stopping(None))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="shards need two GPUs that torch sees")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_gpus_give_the_losses_of_one(strategy, tmp_path):
+    one, two = job(tmp_path / "one"), job(tmp_path / "two", strategy=strategy, num_processes=2)
+    train(one, Stopping(None))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    settings = {"device": "cuda", "attention": "fused", "strategy": strategy, "num_processes": 2}
+    command += ["-m", "tests.distributed.rank", str(tmp_path / "two"), "transformer", json.dumps(settings), "{}"]
+    subprocess.run(command, check=True)
+    assert losses(two) == pytest.approx(losses(one), abs=1e-4)
