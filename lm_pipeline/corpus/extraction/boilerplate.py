@@ -8,7 +8,6 @@ languages). Each rule is a function from blocks to blocks; `docs/extraction.md` 
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 from lm_pipeline.corpus.extraction.blocks import Block
 
@@ -132,16 +131,6 @@ def _is_deck(block: Block) -> bool:
     return block.kind == "heading" or size < 80 or block.link_fraction >= 0.5
 
 
-def _without_doubles(blocks: list[Block]) -> list[Block]:
-    """Drop a block that stands twice in a row, every time it occurs: captions of galleries."""
-    doubles = {
-        block.text
-        for block, following in pairwise(blocks)
-        if block.text == following.text and block.kind != "pre" and _size(block.text) >= 12
-    }
-    return [block for block in blocks if block.text not in doubles] if doubles else blocks
-
-
 def _without_labels(blocks: list[Block]) -> list[Block]:
     return [block for block in blocks if block.kind == "pre" or _size(block.text) > 120 or not _LABEL.match(block.text)]
 
@@ -195,7 +184,6 @@ def _without_tail(blocks: list[Block]) -> list[Block]:
 
 RULES: tuple[Callable[[list[Block]], list[Block]], ...] = (
     _without_deck,
-    _without_doubles,
     _without_labels,
     _without_pitches,
     _without_links,
