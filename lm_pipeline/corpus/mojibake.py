@@ -2,7 +2,8 @@
 
 The mending is `ftfy`'s, with everything switched off that is not about encodings: widths, quotes, ligatures, entities
 and line ends stay as they are. `ftfy` reads about a megabyte a second, so it only meets lines in which a regular
-expression finds a pair of characters that a multi-byte sequence of UTF-8 turns into.
+expression finds a pair of characters that a multi-byte sequence of UTF-8 turns into. The commonest damage, Windows-1252
+that was read as Latin-1 (its dashes and quotes are C1 controls then), is mended without it.
 
 UTF-8 that was read as GBK (`鐢ㄦ埛` for `用户`) is not mended: nearly every line of it has lost a byte for good.
 """
@@ -51,22 +52,27 @@ def mended(texts: pl.Series) -> pl.Series:
     >>> mended(pl.Series(["voilÃ\xa0 le cafÃ©", "naïve — “café”", "用户名，密码", None])).to_list()
     ['voilà le café', 'naïve — “café”', '用户名，密码', None]
     """
-    hits = texts.str.contains(suspicious()).fill_null(value=False).arg_true()
+    hits = texts.str.contains(rf"{suspicious()}|{_CONTROL}").fill_null(value=False).arg_true()
     if not len(hits):
         return texts
     lines = texts.gather(hits).str.split("\n").rename("text").to_frame().with_row_index("of").explode("text")
     bad = lines["text"].str.contains(suspicious()).arg_true()
     good = [ftfy.fix_encoding(line, ENCODING_ONLY) for line in lines["text"].gather(bad)]
-    whole = lines.with_columns(lines["text"].scatter(bad, good)).group_by("of", maintain_order=True)
+    mended_lines = lines["text"].scatter(bad, good).str.replace_many(_WINDOWS_1252)
+    whole = lines.with_columns(mended_lines).group_by("of", maintain_order=True)
     return texts.clone().scatter(hits, whole.agg(pl.col("text").str.join("\n"))["text"])
+
+
+_CONTROL = r"[\u{80}-\u{9F}]"
+_WINDOWS_1252 = {chr(code): bytes([code]).decode("sloppy-windows-1252") for code in range(0x80, 0xA0)}
 
 
 @functools.cache
 def suspicious() -> str:
-    """A regular expression that finds every line with mojibake, and few others."""
+    """A regular expression that finds every line that `ftfy` is needed for, and few others."""
     pairs = "|".join(_lead_and_continuation(encoding) for encoding in _SINGLE_BYTE)
-    # The no-break space that closes a sequence is often a space by now; one byte may be lost; C1 controls are no text.
-    return rf"{pairs}|[ÃÂ] |[\u{{80}}-\u{{9F}}]|[À-ÿ]\u{{FFFD}}"
+    # The no-break space that closes a sequence is often a space by now; one byte may be lost.
+    return rf"{pairs}|[ÃÂ] |[À-ÿ]\u{{FFFD}}"
 
 
 def _lead_and_continuation(encoding: str) -> str:

@@ -41,6 +41,15 @@ def test_whatever_ftfy_mends_is_found(encoding, text):
         assert mend(broken) == text
 
 
+def test_windows_1252_that_was_read_as_latin_1_is_mended_as_ftfy_would(shared_data):
+    with gzip.open(shared_data / "large/imdb/train.jsonl.gz", "rt", encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line, _ in zip(lines, range(3000), strict=False)]
+    broken = [text for text in texts if pl.Series([text]).str.contains("[\x80-\x9f]").item()]
+    assert len(broken) > 30
+    assert mended(pl.Series(broken)).to_list() == [ftfy.fix_encoding(text, ENCODING_ONLY) for text in broken]
+    assert mend("\x93这\x94 \x85\x97 \x80") == "“这” …— €"
+
+
 def test_a_broken_line_leaves_the_good_lines_alone():
     assert mend("第一条\n\nthe cafÃ©\r\n“naïve”\n") == "第一条\n\nthe café\r\n“naïve”\n"
 
