@@ -18,6 +18,7 @@ one ellipsis; more signs than `•` and `-` are bullets.
 not before a lower-case letter; in `。`, `？` or `！` anywhere; and with its line.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,10 +30,15 @@ from lm_pipeline.corpus.document_tables import DUPLICATE_NGRAMS, REASON, STATIST
 from lm_pipeline.corpus.personal_data.find import KINDS
 from lm_pipeline.corpus.text_statistics import count_texts
 from lm_pipeline.errors import SpecError
-from lm_pipeline.specs.cleaning import Cleaning, CustomRule, RuleSet
+from lm_pipeline.specs.cleaning import PROFILES, Cleaning, CustomRule, RuleSet
 
-CHINESE_LANGUAGES = ("zh", "ja", "yue", "wuu")
-"""Languages that the Chinese profile judges; every other one gets the English profile."""
+PROFILE_LANGUAGES: Mapping[str, tuple[str, ...]] = {
+    "english": ("en",),
+    "chinese": ("zh", "ja", "yue", "wuu"),
+    "none": ("th", "lo", "km", "my", "bo", "dz"),
+}
+"""By profile, the languages that it judges; every other one gets `other`. Rules that count words cannot judge scripts
+that do not separate them and whose characters are no words."""
 
 
 class Rule(NamedTuple):
@@ -154,7 +160,8 @@ def choose_profile(language: pl.Expr, cleaning: Cleaning) -> pl.Expr:
     """The name of the profile for each row's language code."""
     if cleaning.profile != "auto":
         return pl.lit(cleaning.profile)
-    return pl.when(language.is_in(CHINESE_LANGUAGES)).then(pl.lit("chinese")).otherwise(pl.lit("english"))
+    profiles = {code: profile for profile, codes in PROFILE_LANGUAGES.items() for code in codes}
+    return language.replace_strict(profiles, default="other", return_dtype=pl.String)
 
 
 class _Check(NamedTuple):
@@ -227,7 +234,7 @@ def _content_checks(cleaning: Cleaning) -> list[_Check]:
 def _checks(cleaning: Cleaning) -> list[_Check]:
     checks = []
     for rule in RULES:
-        limits = {name: getattr(getattr(cleaning, name), rule.threshold) for name in ("english", "chinese")}
+        limits = {name: getattr(getattr(cleaning, name), rule.threshold) for name in PROFILES}
         if rule.rule_set in cleaning.rules and any(limit is not None for limit in limits.values()):
             threshold = pl.lit(None)
             for profile, limit in limits.items():

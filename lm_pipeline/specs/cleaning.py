@@ -120,9 +120,25 @@ class ChineseQualityRules(QualityRules):
     """FineWeb: smallest confidence of the language."""
 
 
+class OtherQualityRules(QualityRules):
+    """The same rules without those that ask for English: its stop words, the length of its words, its punctuation."""
+
+    min_mean_word_length: Float | None = None
+    """Gopher: smallest mean word length in characters."""
+    max_mean_word_length: Float | None = None
+    """Gopher: largest mean word length in characters."""
+    min_stop_words: Int | None = None
+    """Gopher: fewest distinct stop words of the profile's language."""
+    min_sentences: Int | None = None
+    """C4: fewest sentences."""
+    min_punctuated_lines: Fraction | None = None
+    """FineWeb: smallest fraction of lines that end in terminal punctuation."""
+
+
 ENGLISH = QualityRules()
 CHINESE = ChineseQualityRules()
-PROFILES: dict[str, QualityRules] = {"english": ENGLISH, "chinese": CHINESE}
+OTHER = OtherQualityRules()
+PROFILES: dict[str, QualityRules] = {"english": ENGLISH, "chinese": CHINESE, "other": OTHER}
 """Cleaning profiles by name. `auto` takes a document's profile from its language."""
 
 RuleSet = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]
@@ -218,7 +234,7 @@ class PersonalData(Spec):
 class Cleaning(Spec):
     """How a document becomes clean and when it is rejected."""
 
-    profile: Literal["auto", "english", "chinese", "none"] = "auto"
+    profile: Literal["auto", "english", "chinese", "other", "none"] = "auto"
     """Thresholds to apply; `auto` chooses per document by language, `none` only normalises and measures."""
     rules: tuple[RuleSet, ...] = ("gopher_quality",)
     """Rule sets that reject. Web text wants all of them; everything is measured, whatever is switched on."""
@@ -249,8 +265,12 @@ class Cleaning(Spec):
     english: QualityRules = ENGLISH
     """Thresholds of the English profile."""
     chinese: ChineseQualityRules = CHINESE
-    """Thresholds of the Chinese profile."""
+    """Thresholds of the Chinese profile, which Japanese shares: in both a character is a word."""
+    other: OtherQualityRules = OTHER
+    """Thresholds of every other language that separates its words; one that does not has no profile."""
 
 
-DECIDING_FIELDS = frozenset({"rules", "min_characters", "max_characters", "languages", "custom", "english", "chinese"})
+DECIDING_FIELDS = frozenset(
+    {"rules", "min_characters", "max_characters", "languages", "custom", "english", "chinese", "other"}
+)
 """Fields of `Cleaning` that only decide by what was measured: after a change of them no text is cleaned again."""

@@ -74,6 +74,10 @@ BROKEN_BY_RULE = {
 }
 
 
+BOTH = ("english", "chinese")
+"""The profiles that every rule has its texts for, in this order."""
+
+
 def measured(texts, profile, confidence=0.5):
     frame = pl.DataFrame({"text": texts, "profile": profile}, schema={"text": pl.String, "profile": pl.String})
     return with_statistics(frame).with_columns(
@@ -82,8 +86,8 @@ def measured(texts, profile, confidence=0.5):
     )
 
 
-def reasons_of(text, profile, cleaning=None):
-    return with_reasons(measured([text.strip()], profile), cleaning or Cleaning())["reasons"].to_list()[0]
+def reasons_of(text, profile, cleaning=None, confidence=0.5):
+    return with_reasons(measured([text.strip()], profile, confidence), cleaning or Cleaning())["reasons"].to_list()[0]
 
 
 def only(rule, profile, **changes):
@@ -109,10 +113,10 @@ def test_every_rule_has_its_text():
     assert {rule.rule_set for rule in QUALITY_RULES} == {"gopher_quality"}
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", BOTH)
 @pytest.mark.parametrize("rule", OTHER_RULES, ids=lambda rule: rule.name)
 def test_a_text_that_breaks_a_rule_is_rejected_where_its_set_is_on(rule, profile):
-    text = BROKEN_BY_RULE[rule.name][list(PROFILES).index(profile)]
+    text = BROKEN_BY_RULE[rule.name][BOTH.index(profile)]
     threshold = getattr(PROFILES[profile], rule.threshold)
     cleaning = only(rule, profile)
     if threshold is None:
@@ -134,10 +138,10 @@ def test_a_value_on_a_fractional_threshold_is_kept():
     assert reasons_of(f"{text}\nno end", "english", only(rule, "english")) != []
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", BOTH)
 @pytest.mark.parametrize("rule", QUALITY_RULES, ids=lambda rule: rule.name)
 def test_a_text_that_breaks_one_rule_is_rejected_for_it_alone(rule, profile):
-    text = BROKEN[rule.name][list(PROFILES).index(profile)]
+    text = BROKEN[rule.name][BOTH.index(profile)]
     cleaning = breaking_thresholds(rule.name)
     (reason,) = reasons_of(text, profile, cleaning)
     assert reason["rule"] == rule.name
@@ -146,10 +150,10 @@ def test_a_text_that_breaks_one_rule_is_rejected_for_it_alone(rule, profile):
     assert reason["value"] != reason["threshold"]
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", BOTH)
 @pytest.mark.parametrize("rule", QUALITY_RULES, ids=lambda rule: rule.name)
 def test_null_switches_a_rule_off(rule, profile):
-    text = BROKEN[rule.name][list(PROFILES).index(profile)]
+    text = BROKEN[rule.name][BOTH.index(profile)]
     cleaning = breaking_thresholds(rule.name)
     relaxed = getattr(cleaning, profile).model_copy(update={rule.threshold: None})
     assert reasons_of(text, profile, cleaning.model_copy(update={profile: relaxed})) == []
@@ -195,9 +199,18 @@ def test_profile_none_rejects_only_what_is_empty():
 
 def test_the_english_profile_rejects_chinese_prose_so_the_profile_follows_the_language():
     assert reasons_of(CHINESE_TEXT, "english")
-    languages = pl.DataFrame({"language": ["zh", "ja", "yue", "en", "ru", "und"]})
+    languages = pl.DataFrame({"language": ["zh", "ja", "yue", "en", "ru", "th", "und"]})
     chosen = languages.select(choose_profile(pl.col("language"), Cleaning())).to_series().to_list()
-    assert chosen == ["chinese"] * 3 + ["english"] * 3
+    assert chosen == ["chinese", "chinese", "chinese", "english", "other", "none", "other"]
+
+
+@pytest.mark.parametrize("name", ["fra", "rus", "deu_1901", "kor", "hin", "tur", "vie", "arb", "swh", "jpn"])
+def test_a_text_in_another_language_meets_no_rule_of_english(name, shared_data):
+    text = (shared_data / f"small/langid/{name}.txt").read_text("utf-8")
+    profile = "chinese" if name == "jpn" else "other"
+    rules = Cleaning(rules=("gopher_quality", "fineweb"))
+    assert reasons_of(normalise(text), profile, rules, confidence=0.9) == []
+    assert reasons_of("12 34 # #\n" * 50, "other")
 
 
 def test_rows_keep_their_order_and_their_own_reasons():
