@@ -40,7 +40,7 @@ def serve(home: Home, dagster_port: int, mlflow_port: int) -> int:
         "LM_PIPELINE_MLFLOW_URL": mlflow_url,
         DAGSTER_URL: dagster_url,
     }
-    dagster_arguments = [sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE)]
+    dagster_arguments = [sys.executable, "-m", "assets.webserver", "dev", "-w", str(WORKSPACE)]
     dagster_arguments += ["-h", "127.0.0.1", "-p", str(dagster_port), "--log-level", "warning"]
     # SIGINT too: a shell script that starts this in the background hands "ignored" down, to the servers as well.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,11 +1,13 @@
 """`lm-pipeline up` for real: runs launched, watched, cancelled and killed as the UI does it, through GraphQL."""
 
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,6 +114,49 @@ def servers(new_project) -> Iterator[Servers]:
             tiny.end_shipper(made.home.root)
     left = {number: tiny.command_of(number) for number in tiny.processes_of(made.home.root)}
     assert left == {}
+
+
+def status(servers: Servers, address: str, headers: dict[str, str], method: str = "GET") -> int:
+    port = int(servers.url.rsplit(":", 1)[1])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, address, "{}" if method == "POST" else None, headers)
+    answer = connection.getresponse()
+    connection.close()
+    return answer.status
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::1", ""])
+def test_a_page_that_reaches_the_server_by_another_name_is_refused(servers, host):
+    assert status(servers, "/server_info", {"Host": host}) == 403
+
+
+def test_a_mutation_that_another_page_sends_is_refused(servers):
+    def cancel(run: str) -> str:
+        return f'mutation {{ terminateRun(runId: "{run}") {{ __typename }} }}'
+
+    port = servers.url.rsplit(":", 1)[1]
+    foreign = {"Origin": "https://evil.example", "Content-Type": "application/json"}
+    by_get = f"/graphql?query={urllib.parse.quote(cancel('none'))}"
+    assert status(servers, by_get, foreign) == 403
+    assert status(servers, by_get, {"Accept": "image/*"}) == 403  # an <img>: no Origin
+    assert status(servers, "/graphql", foreign, "POST") == 403
+    assert status(servers, "/graphql", {**foreign, "Origin": "null"}, "POST") == 403
+    assert status(servers, "/graphql", {**foreign, "Origin": "http://127.0.0.1:1"}, "POST") == 403
+    assert status(servers, "/report_asset_materialization/documents", {"Sec-Fetch-Site": "cross-site"}, "POST") == 403
+    socket = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    socket |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Protocol": "graphql-ws"}
+    assert status(servers, "/graphql", {**socket, "Origin": "https://evil.example"}) == 403
+    assert status(servers, "/graphql", {**socket, "Origin": f"http://127.0.0.1:{port}"}) == 101
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]"])
+def test_its_own_pages_are_answered_under_every_local_name(servers, name):
+    own = f"{name}:{servers.url.rsplit(':', 1)[1]}"
+    assert status(servers, "/", {"Host": own, "Sec-Fetch-Site": "cross-site"}) == 200  # a link from another page
+    asked = {"Host": own, "Origin": f"http://{own}", "Sec-Fetch-Site": "same-origin"}
+    assert (
+        status(servers, "/graphql", {**asked, "Content-Type": "application/json"}, "POST") == 400
+    )  # an empty question
 
 
 def test_a_run_launched_through_graphql_materializes_its_asset(servers):
