@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 from measuring import cpu_seconds, replace_table, write_result
-from personal_data_sets import CHINESE, ENGLISH, Example, filled, generated
+from personal_data_sets import CHINESE, ENGLISH, Example, filled, generated, written_oddly
 
 from lm_pipeline.corpus.normalisation import normalise
 from lm_pipeline.corpus.personal_data.find import KINDS, find
@@ -105,6 +105,7 @@ def main() -> None:
         *score("its templates, filled 20 times", [e for seed in range(20) for e in filled(templates, seed)]),
         *score("generated English", generated(ENGLISH, 200, seed=1)),
         *score("generated Chinese", generated(CHINESE, 200, seed=2)),
+        *score("written oddly", written_oddly()),
     ]
     novel = (data / "large/zh-novels/水浒传.txt").read_text("utf-8")
     reviews = [

@@ -5,6 +5,7 @@ only looks like personal data: numbers with a wrong check digit, orders, dates, 
 """
 
 import base64
+import itertools
 import json
 import random
 import re
@@ -12,6 +13,8 @@ import string
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
+
+from lm_pipeline.corpus.normalisation import normalise
 
 
 class Example(NamedTuple):
@@ -256,6 +259,24 @@ ENGLISH: Sentences = {
     "phone": ([american_phone, international_phone], ["Ring me on {}.", "Office: {}", "{} (mobile)"]),
     "email": ([email], ["Write to {}.", "From: {}", "<{}>"]),
 }
+ODD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "email": (["li.wei (at) foo.com", "li.wei#qq.com", "李伟@例子.中国", "li.wei @ foo.com"], ["邮箱{}。"]),
+    "phone": (
+        ["138.0013.8000", "１３８００１３８０００", "一三八零零一三八零零零", "1 3 8 0 0 1 3 8 0 0 0",
+         "62341234", "4152345678", "(96) 627-277"],
+        ["找他{}。", "联系电话{}", "Call {} now", "It was {} again"],
+    ),
+    "ip_address": (["8.8.8.8", "58[.]74[.]121[.]78", "58.74.121.78"], ["连接{}失败", "{}:8080", "{}/24", "v{}"]),
+    "chinese_id": (["11010519491231002x", "110105-19491231-002X", "1101 0519 4912 3100 2X"], ["身份证{}"]),
+    "credit_card": (["4111.1111.1111.1111", "４１１１１１１１１１１１１１１１", "4111  1111  1111  1111"], ["卡号{}"]),
+    "iban": (["gb82west12345698765432", "GB82-WEST-1234-5698-7654-32"], ["IBAN {}"]),
+    "passport": (["E12345678"], ["证件{}", "passport number of hers, as she says: E1, no, {}"]),
+    "secret": (["correct horse battery staple", "tr0ub4dor"], ["密码：{}", "my login is joe / {}"]),
+    "url_with_token": (
+        ["foo.com/r?token=a8f5f167f44f4964e6c998de", "https://foo.com/r/a8f5f167f44f4964e6c998de"], ["打开{}"]
+    ),
+}  # fmt: skip
+"""Ways of writing that are rarer than those above, or meant to escape a search."""
 NEGATIVES = (
     "订单号2023{0:011}已发货，运单{1:012}。",
     "会议定于2023-04-05 12:30召开，第3.2.1节第10.20.30.40条。",
@@ -277,6 +298,17 @@ NEGATIVES = (
     "护照办理须知：携带户口本，费用120元，工作日9:00-17:00。",
     "输入密码：至少8位；忘记密码请点这里。",
 )
+
+
+def written_oddly() -> list[Example]:
+    """Every value of `ODD` in every sentence of its kind, in the form that texts have after normalisation."""
+    examples = []
+    for kind, (values, templates) in ODD.items():
+        for template, value in itertools.product(templates, values):
+            before, after = template.split("{}")
+            span = (len(before), len(before) + len(value), kind)
+            examples.append(Example(normalise(before + value + after, "ascii"), [span]))
+    return examples
 
 
 def generated(kinds: Sentences, number: int, seed: int) -> list[Example]:

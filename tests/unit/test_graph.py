@@ -320,3 +320,17 @@ def test_every_build_is_one_finished_run_in_the_spool(tiny_project):
 )
 def test_what_changed_is_named_by_its_key(old, new, expected):
     assert changed_keys(old, new) == expected
+
+
+def test_editing_a_list_that_cleaning_names_makes_documents_stale(tiny_fresh):
+    terms = tiny_fresh.home.root.parent / "terms.txt"
+    terms.write_text("bridge\n", "utf-8")
+    tiny_fresh.edit("tiny_english", "min_characters: 20", "min_characters: 20, blocklist: {files: [terms.txt]}")
+    tiny_fresh.materialize("raw_documents/tiny_english")
+    first = tiny_fresh.materialize("documents/tiny_english").artifact
+    assert 0 < first.summary["reasons"]["blocklist"] < 62
+    assert tiny_fresh.materialize("documents/tiny_english").reused
+    terms.write_text("bridge\nthe\n", "utf-8")
+    assert not_current(tiny_fresh)["documents/tiny_english"][0] == "stale"
+    second = tiny_fresh.materialize("documents/tiny_english").artifact
+    assert second.summary["reasons"]["blocklist"] == 62

@@ -26,11 +26,12 @@ _MONTH_AND_DAY = "(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 
 CHINESE_ID = Kind(
     name="chinese_id",
-    hint=rf"[0-9]{{2}}{_MONTH_AND_DAY}[ -]?[0-9]{{3}}",
+    hint=r"[1-9](?:[ -]?[0-9]){14}",
     patterns=(
         Pattern(
             rf"(?P<value>[1-9][0-9]{{5}}[ -]?(?:18|19|20)[0-9]{{2}}{_MONTH_AND_DAY}[ -]?[0-9]{{3}}[0-9Xx])", _verify
         ),
+        Pattern(r"(?P<value>[1-9](?:[ -]?[0-9]){16}[ -]?[0-9Xx])", _verify),  # in groups of any length
         # Without a check digit, only beside a word that says so.
         Pattern(
             rf"(?P<before>(?:身份证|身份證|证件号|證件號|(?i:id card|identity card))[^0-9\n]{{0,16}})"

@@ -28,11 +28,11 @@ def _verify(value: str, before: str, after: str) -> int:
 
 CREDIT_CARD = Kind(
     name="credit_card",
-    hint=r"[2-6][0-9]{3}[ -]?[0-9]{2}(?:[ -]?[0-9]{2}){3}",
+    hint=r"[2-6][0-9]{3}[ .-]{0,2}[0-9]{2}(?:[ .-]{0,2}[0-9]{2}){3}",
     patterns=(
         Pattern(r"(?P<value>[2-6][0-9]{11,18})", _verify),
-        Pattern(r"(?P<value>62[0-9]{2}(?:[ -][0-9]{4}){3}[ -][0-9]{3}|62[0-9]{4}[ -][0-9]{13})", _verify),
-        Pattern(r"(?P<value>[2-6][0-9]{3}(?:[ -][0-9]{4}){3})", _verify),
+        Pattern(r"(?P<value>62[0-9]{2}(?:[ .-]{1,2}[0-9]{4}){3}[ .-]{1,2}[0-9]{3}|62[0-9]{4}[ -][0-9]{13})", _verify),
+        Pattern(r"(?P<value>[2-6][0-9]{3}(?:[ .-]{1,2}[0-9]{4}){3})", _verify),
         Pattern(r"(?P<value>3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5})", _verify),
     ),
     canonical=digits_of,

@@ -1,7 +1,7 @@
 """International bank account numbers: a country's length and the check digits modulo 97 (ISO 13616)."""
 
 from lm_pipeline.corpus.personal_data.checksums import mod_97
-from lm_pipeline.corpus.personal_data.kind import Kind, Pattern
+from lm_pipeline.corpus.personal_data.kind import Kind, Pattern, digits_of
 
 LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
@@ -18,23 +18,30 @@ LENGTHS = {
 
 
 def _verify(value: str, before: str, after: str) -> int:
+    value = value.upper()
     length = LENGTHS.get(value[:2])
     if length is None or (before[-1:].isascii() and before[-1:].isalnum()):
         return 0
-    # The pattern runs on into capitals that follow after a space; the country says where the number ends.
-    places = [at for at, character in enumerate(value) if character != " "]
+    # The pattern runs on into words that follow; the country says where the number ends.
+    places = [at for at, character in enumerate(value) if character not in " -"]
     if len(places) < length:
         return 0
     end = places[length - 1] + 1
-    rest = value[end:] + after
-    if (rest[:1].isascii() and rest[:1].isalnum()) or not mod_97(value[:end].replace(" ", "")):
+    rest, number = value[end:] + after, _compact(value[:end])
+    if (rest[:1].isascii() and rest[:1].isalnum()) or not mod_97(number) or len(digits_of(number)) < 8:
         return 0
     return end
 
 
+def _compact(value: str) -> str:
+    return value.replace(" ", "").replace("-", "").upper()
+
+
 IBAN = Kind(
     name="iban",
-    hint=r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}",
-    patterns=(Pattern(r"(?P<value>[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?)", _verify),),
-    canonical=lambda value: value.replace(" ", "").upper(),
+    hint=r"[A-Za-z]{2}[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}",
+    patterns=(
+        Pattern(r"(?P<value>[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,4})?)", _verify),
+    ),
+    canonical=_compact,
 )
