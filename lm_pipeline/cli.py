@@ -293,7 +293,9 @@ def score(experiment: str, text: str, as_json: bool) -> None:
 @cli.command()
 @click.argument("experiment")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--format", "kind", default="hf", show_default=True, type=click.Choice(["hf"]), help="hf: Hugging Face.")
+@click.option(
+    "--format", "kind", default="hf", show_default=True, type=click.Choice(["hf", "onnx"]), help="hf: Hugging Face."
+)
 @_json_option
 def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:
     """Write a trained model and its tokenizer for other programs, into a new folder."""

@@ -1,6 +1,7 @@
 """From a declaration to a folder that Hugging Face loads; and what is trained beside it: adapters, an encoder."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -67,6 +68,35 @@ def test_an_experiment_becomes_a_folder_that_hugging_face_loads(project, tmp_pat
 def test_a_model_of_another_form_is_refused_and_nothing_is_written(project, tmp_path, capsys):
     assert main(["export", "tiny_gru", str(tmp_path / "out")]) == 6
     assert "only Transformers can be exported" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@torch.no_grad()
+def test_an_experiment_becomes_a_folder_that_onnxruntime_and_sentencepiece_load(project, tmp_path, capsys):
+    import onnxruntime
+    import sentencepiece
+
+    folder = tmp_path / "out"
+    assert main(["export", "tiny_gru", str(folder), "--format", "onnx", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["model_type"], value["files"]) == ("gru", ["model.onnx", "tokenizer.model"])
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    ids = torch.tensor([[pieces.bos_id(), *pieces.encode("The first")]])
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (theirs,) = session.run(None, {"tokens": ids.numpy()})
+    ours = load_model(Store(project.home.artifacts).ref("tiny_gru/checkpoint").files_dir)
+    torch.testing.assert_close(torch.from_numpy(theirs), ours.logits(ours(ids)[0]), rtol=1e-4, atol=1e-4)
+
+
+def test_without_its_package_or_for_an_n_gram_model_onnx_is_refused_and_nothing_is_written(
+    project, tmp_path, capsys, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "onnx", None)
+        assert main(["export", "tiny_gru", str(tmp_path / "out"), "--format", "onnx"]) == 6
+    assert "pip install 'lm-pipeline[onnx]'" in capsys.readouterr().err
+    assert main(["export", "tiny_ngram", str(tmp_path / "out"), "--format", "onnx"]) == 6
+    assert "an n-gram model: only neural models can be exported" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
