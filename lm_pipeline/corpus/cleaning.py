@@ -65,7 +65,7 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
 def _without_lines(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
     """Apply the line rules. Adds `removals` and `num_removed_characters`."""
     text = documents["text"]
-    removals = pl.Series("removals", [[]] * len(text), dtype=pl.List(REMOVAL))
+    removals = pl.Series("removals", [[]], dtype=pl.List(REMOVAL)).new_from_index(0, len(text))
     if cleaning.lines is not None:
         text, removals = without_lines(text, cleaning.lines)
     characters = removals.list.eval(pl.element().struct.field("characters")).list.sum()
