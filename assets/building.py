@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.corpora import CORPORA, DOCUMENTS, RAW, REJECTED
+from assets.corpora import CORPORA, DOCUMENTS, RAW, REJECTED, STATISTICS
 from assets.dead_runs import end_dead_runs, hold, release
 from assets.instance import open_instance
 from assets.run import ECHO
@@ -118,6 +118,7 @@ def _run_pending(home: Home, graph: Graph, pending: list[str]) -> dict[str, str]
             instance.add_dynamic_partitions(CORPORA.name or "corpora", [corpus])
             keys = [RAW] if f"raw_documents/{corpus}" in pending else []
             keys += [DOCUMENTS, REJECTED] if f"documents/{corpus}" in pending else []
+            keys += [STATISTICS] if f"corpus_statistics/{corpus}" in pending else []
             failed = _execute(definitions, instance, keys, corpus)
             errors |= {f"{asset}/{corpus}": text for asset, text in failed.items()}
         rest = [asset for asset in topological(graph) if asset in pending and graph[asset].noun != "corpus"]

@@ -1,5 +1,6 @@
 """Asset checks: each reads a published artifact and says whether it holds. Blocking where going on would be wrong."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,13 @@ def _has_documents(artifact: Artifact) -> Verdict:
 
 def _has_files(artifact: Artifact) -> Verdict:
     return artifact.summary["num_files"] > 0, {"num_files": artifact.summary["num_files"]}
+
+
+def _counts_all(artifact: Artifact) -> Verdict:
+    lengths = json.loads(artifact.path("statistics.json").read_text("utf-8"))["lengths"]
+    counted = {name: sum(number for _, _, number in bins) for name, bins in lengths.items()}
+    kept = artifact.summary["kept"]
+    return all(number == kept for number in counted.values()), {"kept": kept, **counted}
 
 
 def _kept_by_corpora(artifact: Artifact) -> int:
@@ -202,6 +210,8 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         Check("no_empty_text", "No kept document is empty.", _no_empty_text),
         Check("has_documents", "At least one document is kept.", _has_documents, blocking=False),
     ),
+    "corpus_statistics": (Check("counts_every_document", "Bins of lengths hold every kept document.", _counts_all),),
+    "statistics": (),
     "quality_model": (
         Check("above_chance", "Held-out good text scores above bad text.", _above_chance, blocking=False),
     ),

@@ -11,6 +11,7 @@ CORPORA = dg.DynamicPartitionsDefinition(name="corpora")
 RAW = dg.AssetKey("raw_documents")
 DOCUMENTS = dg.AssetKey("documents")
 REJECTED = dg.AssetKey("rejected_documents")
+STATISTICS = dg.AssetKey("corpus_statistics")
 
 
 @dg.asset(
@@ -59,3 +60,17 @@ def documents(context: dg.AssetExecutionContext):
         data_version=dg.DataVersion(version),
         metadata=rejected_metadata(outcome),
     )
+
+
+@dg.asset(
+    key=STATISTICS,
+    deps=[DOCUMENTS],
+    partitions_def=CORPORA,
+    group_name="corpora",
+    kinds={"html"},
+    description="Funnel, lengths, languages, domains, distributions and samples of every fate. Grain: one page.",
+    check_specs=check_specs("corpus_statistics", STATISTICS),
+)
+def corpus_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """Look at a cleaned corpus."""
+    return result(context, materialize_asset(context, f"corpus_statistics/{context.partition_key}"), STATISTICS)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.corpora import documents, raw_documents
+from assets.corpora import corpus_statistics, documents, raw_documents
 from assets.nodes import dataset_definitions, experiment_definitions, leaderboard_asset
 from assets.sensors import clean_corpus, raw_files
 from lm_pipeline.project import load_project
@@ -23,7 +23,7 @@ def defs() -> dg.Definitions:
     inside = PROJECT_ROOT / "assets" / "defs"
     leaderboards = [leaderboard_asset(name, declarations.experiments_of(name)) for name in declarations.datasets]
     own = dg.Definitions(
-        assets=[raw_documents, documents, *leaderboards],
+        assets=[raw_documents, documents, corpus_statistics, *leaderboards],
         jobs=[clean_corpus],
         sensors=[raw_files],
         # A spawned step costs 2 to 3 s of imports, and what is heavy runs in child processes anyway.

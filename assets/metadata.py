@@ -44,7 +44,7 @@ def _pages(artifact: Artifact, link: TrackingLink | None, home: Home) -> Metadat
     if artifact.stage == "leaderboard" and link is not None:
         url = artifact_url(ui_url(home), link.experiment_id, link.run_id, "leaderboard.html")
         return {"leaderboard": dg.MetadataValue.url(url)}
-    if artifact.stage == "documents" and link is not None:
+    if artifact.stage in ("corpus_statistics", "statistics") and link is not None:
         url = artifact_url(ui_url(home), link.experiment_id, link.run_id, "statistics.html")
         return {"statistics": dg.MetadataValue.url(url)}
     if artifact.stage == "report":
@@ -249,12 +249,18 @@ def _leaderboard(artifact: Artifact) -> Metadata:
     }
 
 
+def _statistics(artifact: Artifact) -> Metadata:
+    return {"path": dg.MetadataValue.path(artifact.path("statistics.html"))}
+
+
 OF_STAGE: dict[str, Callable[[Artifact], Metadata]] = {
     "raw_documents": _raw,
     "documents": _documents,
     "quality_model": _quality_model,
     "unique_documents": _unique,
     "splits": _splits,
+    "corpus_statistics": _statistics,
+    "statistics": _statistics,
     "tokenizer": _tokenizer,
     "token_shards": _shards,
     "baselines": _baselines,

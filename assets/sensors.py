@@ -4,7 +4,7 @@ import json
 
 import dagster as dg
 
-from assets.corpora import CORPORA, DOCUMENTS, RAW, REJECTED
+from assets.corpora import CORPORA, DOCUMENTS, RAW, REJECTED, STATISTICS
 from lm_pipeline.graph import status
 from lm_pipeline.project import load_project
 from lm_pipeline.specs.corpus import PathSource
@@ -12,7 +12,7 @@ from lm_pipeline.specs.declarations import ignored_in_raw
 
 clean_corpus = dg.define_asset_job(
     "clean_corpus",
-    selection=dg.AssetSelection.assets(RAW, DOCUMENTS, REJECTED),
+    selection=dg.AssetSelection.assets(RAW, DOCUMENTS, REJECTED, STATISTICS),
     description="Lists and cleans one corpus.",
 )
 

@@ -17,8 +17,15 @@ def inspect_corpus(project: Project, name: str) -> dict[str, Any]:
     Raises:
         MissingArtifactError: there is no such corpus, or it is not materialized.
     """
-    artifact, _ = _cleaned(project, name)
-    profile = json.loads(artifact.path("statistics.json").read_text("utf-8"))
+    from lm_pipeline.corpus.documents import clean_parts
+    from lm_pipeline.corpus.profile import profile_corpus
+
+    artifact, parts = _cleaned(project, name)
+    page = Store(project.home.artifacts).ref(f"corpus_statistics/{name}")
+    if page is not None and page.inputs["documents"]["key"] == artifact.key:
+        profile = json.loads(page.path("statistics.json").read_text("utf-8"))
+    else:  # the page is behind, or was never asked for
+        profile = profile_corpus(clean_parts(artifact, parts), [part.path("quarantine.parquet") for part in parts])
     return {"corpus": name, "summary": artifact.summary, "profile": profile}
 
 

@@ -1,4 +1,4 @@
-"""Corpus nodes: `raw_documents/<corpus>` and `documents/<corpus>`."""
+"""Corpus nodes: `raw_documents/<corpus>`, `documents/<corpus>` and `corpus_statistics/<corpus>`."""
 
 import json
 import time
@@ -54,7 +54,17 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
         mlflow_experiment=MLFLOW_EXPERIMENT,
         outside=lists,
     )
-    return [raw, documents]
+    statistics = Node(
+        asset=f"corpus_statistics/{name}",
+        stage=versions.CORPUS_STATISTICS,
+        inputs={"documents": documents.asset},
+        spec={"corpus": name},
+        write=lambda build: _write_statistics(name, build),
+        noun="corpus",
+        owner=name,
+        mlflow_experiment=MLFLOW_EXPERIMENT,
+    )
+    return [raw, documents, statistics]
 
 
 def _measuring_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
@@ -107,7 +117,6 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
     build.staging.parts = artifacts
     build.staging.content_digest = summary["row_digests"]["documents"]
     build.staging.summary = {**summary, "num_parts": len(parts), "num_parts_built": num_built}
-    _write_page(name, build)
     build.log(
         f"{summary['kept']:,} documents kept, {summary['rejected']:,} rejected, {summary['quarantined']:,} quarantined;"
         f" {num_built} of {len(parts)} parts built, the others were there"
@@ -115,21 +124,19 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
     build.spool.metrics(0, numbers(build.staging.summary))
 
 
-def _write_page(name: str, build: Build) -> None:
-    """What people look at: `statistics.json` and `statistics.html`, which say nothing that the tables do not."""
-    from lm_pipeline.corpus.documents import CleanPart, decisions_file
+def _write_statistics(name: str, build: Build) -> None:
+    """What people look at of a corpus: numbers and samples as JSON and as a page."""
+    from lm_pipeline.corpus.documents import clean_parts
     from lm_pipeline.corpus.profile import profile_corpus
     from lm_pipeline.reports.corpus_page import write_corpus_page
 
-    parts, folder = build.staging.parts, build.staging.path
-    clean = [
-        CleanPart(part.path("documents.parquet"), part.path("statistics.parquet"), folder / decisions_file(number))
-        for number, part in enumerate(parts)
-    ]
-    profile = profile_corpus(clean, [part.path("quarantine.parquet") for part in parts])
+    documents, folder = build.inputs["documents"], build.staging.path
+    parts = build.store.open_parts(documents)
+    profile = profile_corpus(clean_parts(documents, parts), [part.path("quarantine.parquet") for part in parts])
     (folder / "statistics.json").write_text(json.dumps(profile, ensure_ascii=False) + "\n", "utf-8")
-    write_corpus_page(name, build.staging.summary, profile, folder / "statistics.html")
-    build.staging.volatile |= {"statistics.json", "statistics.html"}
+    write_corpus_page(name, documents.summary, profile, folder / "statistics.html")
+    build.staging.volatile.add("statistics.html")
+    build.staging.summary = {key: documents.summary[key] for key in ("records_in", "kept", "rejected", "quarantined")}
     build.spool.artifact(folder / "statistics.html")
 
 

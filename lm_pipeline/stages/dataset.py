@@ -1,4 +1,4 @@
-"""Dataset nodes: `<dataset>/unique_documents`, `splits`, `tokenizer`, `token_shards` and `baselines`."""
+"""Dataset nodes: `<dataset>/unique_documents`, `splits`, `statistics`, `tokenizer`, `token_shards` and `baselines`."""
 
 import functools
 import shutil
@@ -67,6 +67,12 @@ def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
             {"unique": f"{name}/unique_documents", **documents, **against},
             {"dataset": name, "split": whole["split"], "decontamination": whole["decontamination"]},
             lambda build: _write_splits(name, spec, build),
+        ),
+        node(
+            "statistics",
+            {"unique": f"{name}/unique_documents", "splits": f"{name}/splits"},
+            {"dataset": name},
+            lambda build: _write_statistics(name, build),
         ),
         node(
             "tokenizer",
@@ -291,6 +297,22 @@ def _split_documents(spec: DatasetSpec, build: Build) -> "pl.LazyFrame":
         .join(splits, on="document_id", how="inner", maintain_order="left")
         .filter(pl.col("split").is_not_null())
     )
+
+
+def _write_statistics(name: str, build: Build) -> None:
+    """What people look at of a dataset: where documents went, what corpora share, duplicates side by side."""
+    import polars as pl
+
+    from lm_pipeline.reports.dataset_page import NUM_HITS, write_dataset_page
+
+    unique, splits = build.inputs["unique"].summary, build.inputs["splits"]
+    hits = pl.scan_parquet(splits.path("contamination.parquet"))
+    first = hits.unique("document_id", keep="first", maintain_order=True).head(NUM_HITS).collect().to_dicts()
+    write_dataset_page(name, unique, splits.summary, first, build.staging.path / "statistics.html")
+    build.staging.volatile.add("statistics.html")
+    build.staging.content_digest = digest_of([unique, splits.summary, first])
+    build.staging.summary = {"documents_in": splits.summary["documents_in"]}
+    build.spool.artifact(build.staging.path / "statistics.html")
 
 
 def _write_tokenizer(spec: DatasetSpec, build: Build) -> None:

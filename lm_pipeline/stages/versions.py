@@ -13,9 +13,11 @@ SIGNATURES = Stage("signatures", 2)
 TEXT_UNITS = Stage("text_units", 1)
 QUALITY_MODEL = Stage("quality_model", 1)
 QUALITY_SCORES = Stage("quality_scores", 1)
+CORPUS_STATISTICS = Stage("corpus_statistics", 1)
 UNIQUE_DOCUMENTS = Stage("unique_documents", 2)
 SPLITS = Stage("splits", 2)
 SPLIT_LEDGER = Stage("split_ledger", 1)
+DATASET_STATISTICS = Stage("statistics", 1)
 TOKENIZER = Stage("tokenizer", 1)
 TOKEN_SHARDS = Stage("token_shards", 1)
 BASELINES = Stage("baselines", 1)
@@ -34,9 +36,11 @@ STAGES = {
         TEXT_UNITS,
         QUALITY_MODEL,
         QUALITY_SCORES,
+        CORPUS_STATISTICS,
         UNIQUE_DOCUMENTS,
         SPLITS,
         SPLIT_LEDGER,
+        DATASET_STATISTICS,
         TOKENIZER,
         TOKEN_SHARDS,
         BASELINES,

@@ -64,7 +64,7 @@ def _built(new_project) -> Iterator[Tiny]:
 
     project = new_project()
     with _environment(project.home, project.defs):
-        built = build_names(project.home, ["tiny", "tiny_gru", "tiny_ngram"], quiet=True)
+        built = build_names(project.home, ["tiny_en", "tiny_zh", "tiny", "tiny_gru", "tiny_ngram"], quiet=True)
     yield Tiny(project.home, project.defs, project.text, built)
     tiny.end_shipper(project.home.root)
 

@@ -11,6 +11,8 @@ KEYS = {
     "raw_documents": {"dagster/row_count", "dagster/column_schema", "preview", "num_bytes"},
     "documents": {"dagster/row_count", "dagster/column_schema", "preview", "funnel", "languages", "parts_built"},
     "rejected_documents": {"dagster/row_count", "dagster/column_schema", "preview", "reasons", "quarantine_reasons"},
+    "corpus_statistics": {"statistics", "path"},
+    "tiny/statistics": {"statistics", "path"},
     "tiny/unique_documents": {"dagster/row_count", "dagster/column_schema", "preview", "funnel", "shared_text"},
     "tiny/splits": {"dagster/row_count", "dagster/column_schema", "preview", "funnel", "per_corpus"},
     "tiny/tokenizer": {"vocab_size", "summary"},
@@ -54,11 +56,11 @@ def test_everything_is_built_and_asking_again_does_nothing(built, instance):
     from assets.building import build_names
 
     assert built.built.failed == {}
-    assert len(built.built.built) == 16
+    assert len(built.built.built) == 19
     runs = instance.get_runs_count()
-    again = build_names(built.home, ["tiny", "tiny_gru", "tiny_ngram"], quiet=True)
-    assert (again.built, again.failed, len(again.current)) == ([], {}, 16)
-    assert again.as_text() == "Nothing to do: all 16 assets are current."
+    again = build_names(built.home, ["tiny_en", "tiny_zh", "tiny", "tiny_gru", "tiny_ngram"], quiet=True)
+    assert (again.built, again.failed, len(again.current)) == ([], {}, 19)
+    assert again.as_text() == "Nothing to do: all 19 assets are current."
     assert instance.get_runs_count() == runs
 
 

@@ -14,6 +14,7 @@ MODELS = ("tiny_gru", "tiny_ngram")
 PIPELINE = {
     "tiny/unique_documents",
     "tiny/splits",
+    "tiny/statistics",
     "tiny/tokenizer",
     "tiny/token_shards",
     "tiny/baselines",
@@ -45,11 +46,13 @@ def test_each_built_version_is_one_run_in_its_experiment(client):
     assert set(runs_of(client, "tiny")) == set(MODELS)
     assert set(runs_of(client, "tiny/pipeline")) == PIPELINE
     assert set(runs_of(client, "corpora")) == {
-        f"{stage}/{corpus}" for stage in ("raw_documents", "documents") for corpus in ("tiny_en", "tiny_zh")
+        f"{stage}/{corpus}"
+        for stage in ("raw_documents", "documents", "corpus_statistics")
+        for corpus in ("tiny_en", "tiny_zh")
     }
     names = [experiment.name for experiment in client.search_experiments()]
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()], max_results=500)
-    assert len(runs) == 2 + len(PIPELINE) + 4
+    assert len(runs) == 2 + len(PIPELINE) + 6
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert set(names) - {"Default"} == {"tiny", "tiny/pipeline", "corpora"}
 

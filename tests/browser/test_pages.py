@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 NODES = ("raw_documents", "documents", "rejected_documents", "unique_documents", "splits", "tokenizer", "token_shards")
-NODES += ("baselines", "leaderboard", "checkpoint", "evaluation", "report")
+NODES += ("corpus_statistics", "statistics", "baselines", "leaderboard", "checkpoint", "evaluation", "report")
 
 
 def test_the_asset_graph_shows_every_node(up, screenshots):

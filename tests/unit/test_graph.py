@@ -22,7 +22,7 @@ def not_current(project) -> dict[str, tuple[str, str]]:
 
 def test_everything_that_was_built_is_current(tiny_project):
     states = tiny_project.states()
-    assert len(states) == 16
+    assert len(states) == 19
     assert not_current(tiny_project) == {}
     assert all(state.reason == "" for state in states.values())
 
@@ -47,7 +47,9 @@ def test_a_name_stands_for_an_asset_or_for_all_that_it_owns(tiny_project):
     graph = tiny_project.graph
     assert assets_of(graph, "tiny/splits") == {"tiny/splits"}
     assert assets_of(graph, "tiny_gru") == set(GRU)
-    assert assets_of(graph, "tiny_english") == {"raw_documents/tiny_english", "documents/tiny_english"}
+    assert assets_of(graph, "tiny_english") == {
+        f"{stage}/tiny_english" for stage in ("raw_documents", "documents", "corpus_statistics")
+    }
     with pytest.raises(MissingArtifactError, match=r"'tiny_gro'\. Did you mean 'tiny_gru'\?"):
         assets_of(graph, "tiny_gro")
     with pytest.raises(MissingArtifactError, match=r"no asset 'tiny/split'\. Did you mean 'tiny/splits'\?"):
@@ -100,6 +102,7 @@ def test_a_cleaning_rule_that_changes_no_document_ends_there(tiny_copy):
         "raw_documents/tiny_english",
         "raw_documents/tiny_chinese",
         "documents/tiny_chinese",
+        "corpus_statistics/tiny_chinese",
         "tiny/leaderboard",  # it shows what there is
     }
     assert not tiny_copy.materialize("documents/tiny_english").reused

@@ -57,7 +57,7 @@ def test_an_unknown_corpus_or_reason_is_refused_with_what_there_is(project):
 
 
 def test_the_page_of_a_corpus_is_self_contained_and_shows_its_numbers(project):
-    artifact = Store(project.home.artifacts).ref("documents/tiny_chinese")
+    artifact = Store(project.home.artifacts).ref("corpus_statistics/tiny_chinese")
     page = artifact.path("statistics.html").read_text("utf-8")
     profile = json.loads(artifact.path("statistics.json").read_text("utf-8"))
     for heading in ("Where every record went", "Lengths", "Languages", "Kept documents", "Rejected documents"):

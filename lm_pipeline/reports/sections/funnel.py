@@ -23,8 +23,8 @@ def funnel(data: ReportData) -> list[Block]:
     for name, summary in data.corpora.items():
         blocks += corpus_funnel(name, summary)
     blocks += dataset_funnel(data.spec.get("dataset", "dataset"), data.splits, list(data.corpora.values()))
-    blocks += _contributions(data.splits)
-    blocks += _shared_text(data.unique)
+    blocks += contributions(data.splits)
+    blocks += shared_text(data.unique)
     return blocks
 
 
@@ -60,7 +60,8 @@ def dataset_funnel(name: str, splits: dict[str, Any], corpora: list[dict[str, An
     return [Funnel(f"Dataset {name}", "documents", tuple(rows)), _identity("documents", total, parts)]
 
 
-def _contributions(splits: dict[str, Any]) -> list[Block]:
+def contributions(splits: dict[str, Any]) -> list[Block]:
+    """What each corpus gives to each split."""
     per_corpus, num_bytes = splits.get("per_corpus", {}), splits.get("bytes", {})
     if not per_corpus:
         return []
@@ -71,7 +72,8 @@ def _contributions(splits: dict[str, Any]) -> list[Block]:
     return [Table("Documents that each corpus gives to each split", columns, tuple(rows))]
 
 
-def _shared_text(unique: dict[str, Any]) -> list[Block]:
+def shared_text(unique: dict[str, Any]) -> list[Block]:
+    """What corpora have in common with each other and within themselves."""
     rows = [(corpus, other, integer(num), integer(size)) for corpus, other, num, size in unique.get("matrix", [])]
     if not rows:
         return []
