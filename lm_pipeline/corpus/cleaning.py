@@ -11,6 +11,7 @@ from lm_pipeline.corpus.document_tables import DOCUMENTS, REMOVAL, ROW_DIGEST, S
 from lm_pipeline.corpus.filters import choose_profile, with_statistics
 from lm_pipeline.corpus.language import identify_language
 from lm_pipeline.corpus.line_rules import without_lines
+from lm_pipeline.corpus.list_columns import empty_lists
 from lm_pipeline.corpus.mojibake import mended
 from lm_pipeline.corpus.normalisation import normalised
 from lm_pipeline.corpus.personal_data.redaction import redacted
@@ -51,7 +52,7 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
     clean = raw.with_columns(
         *(normalised(pl.col(name), spec.cleaning.width) for name in prose), corpus=pl.lit(corpus, dtype=pl.String)
     )
-    clean = _without_lines(clean, spec.cleaning)
+    clean = without_rule_lines(clean, spec.cleaning)
     identified = _in_one_script(_identified(clean, spec), spec.cleaning)
     searched = _searched(identified, spec.cleaning).with_columns(
         num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
@@ -62,10 +63,10 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
     return rows.with_columns(row_digests(rows).alias(ROW_DIGEST))
 
 
-def _without_lines(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
+def without_rule_lines(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
     """Apply the line rules. Adds `removals` and `num_removed_characters`."""
     text = documents["text"]
-    removals = pl.Series("removals", [[]], dtype=pl.List(REMOVAL)).new_from_index(0, len(text))
+    removals = empty_lists("removals", REMOVAL, len(text))
     if cleaning.lines is not None:
         text, removals = without_lines(text, cleaning.lines)
     characters = removals.list.eval(pl.element().struct.field("characters")).list.sum()

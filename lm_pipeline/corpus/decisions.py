@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from lm_pipeline.corpus.document_tables import DECISIONS, ROW_DIGEST, TableWriter, hex_digest, sum_digests
-from lm_pipeline.corpus.filters import with_reasons
+from lm_pipeline.corpus.filters import columns_of_rules, with_reasons
 from lm_pipeline.corpus.personal_data.find import KINDS
 from lm_pipeline.specs.cleaning import Cleaning
 
@@ -43,11 +43,15 @@ def decide_part(statistics_parquet: Path, cleaning: Cleaning, out: Path) -> dict
         rejected documents by rule (one document may have several) and under `languages` kept documents by language;
         under `personal_data` spans in kept documents by kind; `row_digests` of the two.
     """
-    statistics = pl.read_parquet(statistics_parquet)
+    counted = ("language", "num_bytes", "num_characters", *(f"num_{kind.name}" for kind in KINDS), ROW_DIGEST)
+    columns = list(dict.fromkeys((*columns_of_rules(cleaning), *counted)))
+    statistics = pl.read_parquet(statistics_parquet, columns=columns)
     decisions = decide(statistics, cleaning)
+    statistics = statistics.select(counted)
     with TableWriter(out, DECISIONS) as table:
         table.write(decisions)
-    kept, rejected = (statistics.filter(decisions["kept"] == fate) for fate in (True, False))
+    kept = statistics.filter(decisions["kept"])
+    rejected = statistics.filter(~decisions["kept"])
     rules = decisions["reasons"].explode(empty_as_null=False).struct.field("rule")
     return {
         "kept": len(kept),

@@ -116,7 +116,12 @@ TABLES = {
 }
 """A part's files (`<name>.parquet`) and their columns."""
 
-_REPEATING = ("corpus", "file", "language", "chinese_script", "profile", "reason")
+_REPEATING = {
+    **{name: (name,) for name in ("corpus", "file", "language", "chinese_script", "profile", "reason")},
+    "reasons": ("reasons.list.element.rule", "reasons.list.element.threshold"),
+    "removals": ("removals.list.element.rule",),
+}
+"""By column, the paths of what is stored once a value."""
 
 
 class TableWriter:
@@ -124,13 +129,14 @@ class TableWriter:
 
     def __init__(self, path: Path, schema: pl.Schema) -> None:
         arrow = _to_arrow(pl.DataFrame(schema=schema)).schema
+        repeating = [path for name, paths in _REPEATING.items() if name in schema for path in paths]
         # Everything that decides about bytes is said here; statistics of texts would repeat the texts.
         self._writer = pq.ParquetWriter(
             path,
             arrow,
             compression="zstd",
             compression_level=3,
-            use_dictionary=[name for name in _REPEATING if name in schema],  # pyright: ignore[reportArgumentType] - the stubs know booleans only
+            use_dictionary=repeating,  # pyright: ignore[reportArgumentType] - the stubs know booleans only
             write_statistics=["record"],  # pyright: ignore[reportArgumentType]
         )
         self._schema = schema

@@ -21,12 +21,10 @@ not before a lower-case letter; in `。`, `？` or `！` anywhere; and with its 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from lm_pipeline.corpus.document_tables import DUPLICATE_NGRAMS, REASON, STATISTICS, TOP_NGRAMS
+from lm_pipeline.corpus.list_columns import lists_by_row
 from lm_pipeline.corpus.personal_data.find import KINDS
 from lm_pipeline.corpus.text_statistics import count_texts
 from lm_pipeline.errors import SpecError
@@ -164,6 +162,9 @@ def choose_profile(language: pl.Expr, cleaning: Cleaning) -> pl.Expr:
     return language.replace_strict(profiles, default="other", return_dtype=pl.String)
 
 
+_REASON_FIELDS = pl.Schema(REASON.to_schema())
+
+
 class _Check(NamedTuple):
     """What is asked of each row: `value` and `threshold` are told of the rows that fail; they may be null."""
 
@@ -185,19 +186,34 @@ def with_reasons(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
     """
     checks = [*_general_checks(cleaning), *_checks(cleaning)]
     answers = documents.select(check.failed.alias(check.name) for check in checks)
-    # Only failures are materialized: most rows have none.
-    found: list[pl.DataFrame] = []
-    for check in checks:
+    found = [pl.DataFrame(schema={"row": pl.UInt32, **_REASON_FIELDS})]
+    for check in checks:  # only failures are materialized: most rows have none
         rows = answers[check.name].arg_true()
         if len(rows):
-            value, threshold = (item.cast(pl.Float64) for item in (check.value, check.threshold))
-            told = documents[rows].select(value=value.round_sig_figs(7), threshold=threshold.round_sig_figs(7))
-            found.append(told.with_columns(rows.alias("row"), rule=pl.lit(check.name)))
+            found.append(_told(check, documents, rows))
     for rule in cleaning.custom:
         rows = _custom(rule, documents).arg_true()
-        nothing = pl.lit(None, dtype=pl.Float64)
-        found.append(pl.DataFrame({"row": rows}).with_columns(value=nothing, threshold=nothing, rule=pl.lit(rule.name)))
-    return documents.with_columns(_lists(found, len(documents)))
+        found.append(pl.DataFrame({"row": rows, "rule": rule.name}).with_columns(value=None, threshold=None))
+    failures = pl.concat([frame.select("row", *_REASON_FIELDS).cast(_REASON_FIELDS) for frame in found])
+    rows = failures["row"].to_numpy()
+    return documents.with_columns(lists_by_row("reasons", rows, failures.drop("row"), len(documents)))
+
+
+def _told(check: _Check, documents: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+    """What is told of the rows that fail a check."""
+    needed = {*check.value.meta.root_names(), *check.threshold.meta.root_names()}
+    value, threshold = (item.cast(pl.Float64).round_sig_figs(7) for item in (check.value, check.threshold))
+    told = documents.select(sorted(needed))[rows].select(value=value, threshold=threshold)
+    return told.with_columns(rows.alias("row"), rule=pl.lit(check.name))
+
+
+def columns_of_rules(cleaning: Cleaning) -> list[str]:
+    """The columns of `STATISTICS` that `with_reasons` reads."""
+    if cleaning.custom:
+        return list(STATISTICS)
+    checks = [*_general_checks(cleaning), *_checks(cleaning)]
+    asked = {name for check in checks for name in (*check.failed.meta.root_names(), *check.value.meta.root_names())}
+    return [name for name in STATISTICS if name in asked]
 
 
 def _general_checks(cleaning: Cleaning) -> list[_Check]:
@@ -267,16 +283,3 @@ def _custom(rule: CustomRule, documents: pl.DataFrame) -> pl.Series:
         f"The rule cleaning.custom {rule.name!r} cannot be used: {rule.reject_if!r}: {problem}. It must be a condition"
         f" in SQL syntax over the columns {', '.join(known)}."
     )
-
-
-def _lists(found: list[pl.DataFrame], num_rows: int) -> pl.Series:
-    """The failures of each row in one list, those of earlier frames first."""
-    if not found:
-        return pl.Series("reasons", [[]] * num_rows, dtype=pl.List(REASON))
-    failures = pl.concat([frame.select("row", "rule", "value", "threshold") for frame in found])
-    rows = failures["row"].to_numpy()
-    order = np.argsort(rows, kind="stable")
-    offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_rows))])
-    ordered = failures[order].select(pl.struct("rule", "value", "threshold")).to_series()
-    values = ordered.to_arrow(compat_level=pl.CompatLevel.oldest())
-    return pl.Series("reasons", pa.LargeListArray.from_arrays(pa.array(offsets), values), dtype=pl.List(REASON))

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lm_pipeline.corpus.document_tables import REMOVAL
+from lm_pipeline.corpus.list_columns import lists_by_row
 from lm_pipeline.corpus.text_statistics import CJK, SPACE, TERMINAL, character_classes
 from lm_pipeline.corpus.utf8 import decode, utf8_buffers
 from lm_pipeline.specs.cleaning import LineRules
@@ -71,10 +71,11 @@ def without_lines(texts: pl.Series, rules: LineRules) -> tuple[pl.Series, pl.Ser
     removed = np.zeros((len(texts), len(RULES), 2), np.int64)
     _filter_lines(data, offsets, character_classes(), limits, (_phrases(), suspicious), (out, ends), removed)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]])]
-    kept = pl.Series(texts.name, pa.Array.from_buffers(pa.large_string(), len(texts), buffers))
+    kept = pl.from_arrow(pa.Array.from_buffers(pa.large_string(), len(texts), buffers))
+    assert isinstance(kept, pl.Series)
     if citations is not None:
         removed = np.concatenate([removed, citations[:, None, :].astype(np.int64)], axis=1)
-    return kept.str.strip_chars("\n"), _removals(removed)
+    return kept.alias(texts.name).str.strip_chars("\n"), _removals(removed)
 
 
 def _contains_any(texts: pl.Series, phrases: Sequence[str]) -> np.ndarray:
@@ -102,9 +103,7 @@ def _removals(removed: np.ndarray) -> pl.Series:
     flat = pl.DataFrame(
         {"rule": names.gather(rules), "count": removed[texts, rules, 0], "characters": removed[texts, rules, 1]}
     )
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(texts, minlength=len(removed)))]).astype(np.int64)
-    values = flat.to_struct().to_arrow(compat_level=pl.CompatLevel.oldest())
-    return pl.Series("removals", pa.LargeListArray.from_arrays(pa.array(offsets), values), dtype=pl.List(REMOVAL))
+    return lists_by_row("removals", texts, flat, len(removed))
 
 
 @numba.njit(cache=True, nogil=True)

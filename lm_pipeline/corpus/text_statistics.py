@@ -70,6 +70,7 @@ _GENERATIONS = 2 + len(COUNTS) - _NGRAMS  # of the hash table, for one text
 
 SPACE, CJK, _LETTER_OR_DIGIT, _LETTER, _LOWER = 1, 2, 4, 8, 16
 TERMINAL, _CLOSER, _BULLET, _ASCII_WORD, _STOP, _ENDS_SENTENCE = 32, 64, 128, 256, 512, 1024
+_BREAK = SPACE | CJK
 _NUM_CLASSES = 0x200000  # every value that four UTF-8 bytes can decode to
 
 _NEWLINE, _HASH_SIGN, _DOT, _CURLY, _ELLIPSIS = (ord(c) for c in "\n#.{…")
@@ -116,11 +117,10 @@ def _packed(word: str) -> int:
 
 _ENGLISH = np.array([_packed(word) for word in ENGLISH_STOP_WORDS], np.int64)
 _CHINESE = np.array([ord(character) for character in CHINESE_STOP_WORDS], np.int64)
-_LONGEST_STOP_WORD = max(map(len, ENGLISH_STOP_WORDS))
 
 
-# Below, each part of the scan is a small machine: its state, one character, the text's counts `out` that it adds to;
-# it returns its next state. The compiler makes one loop of them.
+# Below, each part of the scan is a small machine: its state, which carries its counts, and one character give the next
+# state. They take no arrays: an argument that is an array costs more per character than all the rest.
 
 
 @numba.njit(cache=True, nogil=True)
@@ -131,9 +131,9 @@ def _mixed(state, code):
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_token(state, words, out):
-    """Enter a token with its hash, characters and the classes of its characters."""
-    hash_, length, classes = state
+def _add_token(token, words, out):
+    """Enter a token: its hash, characters and the classes of its characters."""
+    hash_, length, classes = token
     sums, ends = words
     at = out[_TOKENS]
     sums[at + 1] = next_sum(sums[at], hash_)
@@ -147,12 +147,10 @@ def _add_token(state, words, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def _token_step(state, code, class_, words, out):
-    """Tokens. The state is the current one: hash, length, classes."""
-    if not class_ & (SPACE | CJK):
-        return _mixed(state[0], code), state[1] + 1, state[2] | class_
-    if state[1]:
-        _add_token(state, words, out)
+def _end_token(token, code, class_, words, out):
+    """Enter the token before a space or an ideograph, if there is one, and the ideograph. Returns an empty one."""
+    if token[1]:
+        _add_token(token, words, out)
     if class_ & CJK:
         _add_token((_mixed(_SEED, code), 1, class_), words, out)
     return _SEED, 0, 0
@@ -168,71 +166,50 @@ def _bit(value, values):
 
 
 @numba.njit(cache=True, nogil=True)
-def _stop_word_step(state, code, class_, stop_words):
-    """Stop words. The state: length and bytes of the current run of ASCII letters, and the words seen, a bit each."""
-    length, packed, english, chinese = state
-    if class_ & _STOP:
-        chinese |= _bit(code, stop_words[1])
-    if class_ & _ASCII_WORD:
-        return length + 1, (packed << 8) | (code | 0x20), english, chinese
-    if 0 < length <= _LONGEST_STOP_WORD:
-        english |= _bit(packed, stop_words[0])
-    return 0, 0, english, chinese
-
-
-@numba.njit(cache=True, nogil=True)
-def _sign_step(state, code, out):
-    """Signs. The state: dots since the last ellipsis, and whether a `…` was the first of two."""
-    dots, half = state
+def _sign_step(state, code):
+    """Signs. The state: dots since the last ellipsis, whether a `…` was the first of two; ellipses, `#`, `{`."""
+    dots, half, ellipses, hashes, curly = state
     if code == _DOT:
-        out[_ELLIPSES] += dots == 2
-        return (dots + 1) % 3, 0
+        return (0 if dots == 2 else dots + 1), 0, ellipses + (dots == 2), hashes, curly
     if code == _ELLIPSIS:
-        out[_ELLIPSES] += 1 - half
-        return 0, 1 - half
-    if code == _HASH_SIGN:
-        out[_HASHES] += 1
-    elif code == _CURLY:
-        out[_CURLY_BRACKETS] += 1
-    return 0, 0
+        return 0, 1 - half, ellipses + 1 - half, hashes, curly
+    return 0, 0, ellipses, hashes + (code == _HASH_SIGN), curly + (code == _CURLY)
 
 
 @numba.njit(cache=True, nogil=True)
-def _sentence_step(state, code, class_, out):
-    """Sentences. The state: what may have ended one, whether white space followed, whether one is open."""
-    ending, gap, is_open = state
+def _sentence_step(state, code, class_):
+    """Sentences. The state: what may have ended one, whether white space followed, whether one is open; how many."""
+    ending, gap, is_open, number = state
     if code == _NEWLINE:
-        out[_SENTENCES] += is_open
-        return 0, 0, 0
+        return 0, 0, 0, number + is_open
     if class_ & SPACE:
-        return ending, 1, is_open
+        return ending, 1, is_open, number
     goes_on = (class_ & (_CLOSER | _ENDS_SENTENCE)) != 0
     if ending:
         wide = ending == _WIDE_SIGN and not goes_on
-        if wide or (gap and not (ending == _FULL_STOP and class_ & _LOWER)):
-            out[_SENTENCES] += 1
+        number += wide or (gap != 0 and not (ending == _FULL_STOP and class_ & _LOWER))
         if gap or not goes_on:
             ending = 0
     if class_ & _ENDS_SENTENCE:
         ending = max(ending, _FULL_STOP if code == _DOT else _ASCII_SIGN if code < 128 else _WIDE_SIGN)
-    return ending, 0, 1
+    return ending, 0, 1, number
 
 
 @numba.njit(cache=True, nogil=True)
-def _line_step(state, code, class_, out):
-    """Lines. The state: hash and length of the current one, its last dots and class, whether it is blank so far."""
-    hash_, length, dots, _, blank = state
+def _line_step(state, code, class_):
+    """Lines. The state: hash, length, last dots and class of the current one, whether it is blank; bullets so far."""
+    hash_, length, dots, _, blank, bullets = state
     if blank and not class_ & SPACE:
         blank = 0
-        out[_BULLET_LINES] += class_ & _BULLET != 0
+        bullets += class_ & _BULLET != 0
     dots = _END_OF_ELLIPSIS if code == _ELLIPSIS else max(dots, 0) + 1 if code == _DOT else 0
-    return _mixed(hash_, code), length + 1, dots, class_, blank
+    return _mixed(hash_, code), length + 1, dots, class_, blank, bullets
 
 
 @numba.njit(cache=True, nogil=True)
-def _end_line(state, paragraph, lines, out):
+def _end_line(line, paragraph, lines, out):
     """Enter a line that is not blank. Returns the paragraph (hash, length) with it."""
-    hash_, length, dots, last_class, _ = state
+    hash_, length, dots, last_class, _, _ = line
     hashes, lengths = lines
     hashes[out[_LINES]], lengths[out[_LINES]] = hash_, length
     out[_LINES] += 1
@@ -244,16 +221,23 @@ def _end_line(state, paragraph, lines, out):
 
 
 @numba.njit(cache=True, nogil=True)
+def _end_paragraph(paragraph, paragraphs, out):
+    """Enter a paragraph, if there is one. Returns an empty one."""
+    hashes, lengths = paragraphs
+    if paragraph[1]:
+        hashes[out[_PARAGRAPHS]], lengths[out[_PARAGRAPHS]] = paragraph
+        out[_PARAGRAPHS] += 1
+    return _SEED, 0
+
+
+@numba.njit(cache=True, nogil=True)
 def _scan(data, span, tables, words, lines, paragraphs, out):
     """Count one text in one pass over its bytes, and list the hashes and lengths of its tokens, lines, paragraphs."""
-    classes, stop_words = tables[0], (tables[1], tables[2])
-    token = (_SEED, 0, 0)
-    stop_word = (0, 0, 0, 0)
-    signs = (0, 0)
-    sentence = (0, 0, 0)
-    line = (_SEED, 0, 0, 0, 1)
-    paragraph = (_SEED, 0)
-    characters = 0
+    classes, english, chinese = tables
+    token, signs, sentence = (_SEED, 0, 0), (0, 0, 0, 0, 0), (0, 0, 0, 0)
+    # The run is one of ASCII letters and digits: its length and last eight bytes.
+    run, line, paragraph = (0, 0), (_SEED, 0, 0, 0, 1, 0), (_SEED, 0)
+    characters, english_seen, chinese_seen = 0, 0, 0
     at, end = span
     while at <= end:
         code, is_last = _NEWLINE, at == end
@@ -264,24 +248,31 @@ def _scan(data, span, tables, words, lines, paragraphs, out):
             code = np.int64(decoded)
             characters += 1
         class_ = np.int64(classes[code])
-        token = _token_step(token, code, class_, words, out)
-        stop_word = _stop_word_step(stop_word, code, class_, stop_words)
-        signs = _sign_step(signs, code, out)
-        sentence = _sentence_step(sentence, code, class_, out)
+        signs = _sign_step(signs, code)
+        sentence = _sentence_step(sentence, code, class_)
+        if class_ & _ASCII_WORD:
+            run = (run[0] + 1, (run[1] << 8) | (code | 0x20))
+        elif run[0]:
+            english_seen |= _bit(run[1], english)
+            run = (0, 0)
+        if class_ & _STOP:
+            chinese_seen |= _bit(code, chinese)
+        if class_ & _BREAK:
+            token = _end_token(token, code, class_, words, out)
+        else:
+            token = (_mixed(token[0], code), token[1] + 1, token[2] | class_)
         if code != _NEWLINE:
-            line = _line_step(line, code, class_, out)
+            line = _line_step(line, code, class_)
             continue
-        out[_NEWLINES] += not is_last
-        is_blank = line[1] == 0
-        if not is_blank:
+        if line[1]:
             paragraph = _end_line(line, paragraph, lines, out)
-        if paragraph[1] and (is_last or is_blank):
-            paragraphs[0][out[_PARAGRAPHS]], paragraphs[1][out[_PARAGRAPHS]] = paragraph
-            out[_PARAGRAPHS] += 1
-            paragraph = (_SEED, 0)
-        line = (_SEED, 0, 0, 0, 1)
-    out[_CHARACTERS] = characters
-    out[_ENGLISH_STOP_WORDS], out[_CHINESE_STOP_WORDS] = _num_bits(stop_word[2]), _num_bits(stop_word[3])
+        if is_last or not line[1]:
+            paragraph = _end_paragraph(paragraph, paragraphs, out)
+        out[_NEWLINES] += not is_last
+        line = (_SEED, 0, 0, 0, 1, line[5])
+    out[_CHARACTERS], out[_SENTENCES], out[_BULLET_LINES] = characters, sentence[3], line[5]
+    out[_ELLIPSES], out[_HASHES], out[_CURLY_BRACKETS] = signs[2:]
+    out[_ENGLISH_STOP_WORDS], out[_CHINESE_STOP_WORDS] = _num_bits(english_seen), _num_bits(chinese_seen)
 
 
 @numba.njit(cache=True, nogil=True)

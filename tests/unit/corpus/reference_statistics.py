@@ -1,5 +1,6 @@
 """The statistics of `corpus/filters.py` written for reading: plain Python, after the definitions and `datatrove`."""
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -10,6 +11,7 @@ ENGLISH = {"the", "be", "to", "of", "and", "that", "have", "with"}
 CHINESE = set("的年在月是和日了於·為有被人中为他與後也而由")
 
 
+@functools.cache
 def is_ideograph(character):
     return unicodedata.name(character, "").startswith(("CJK UNIFIED", "HIRAGANA LETTER", "KATAKANA LETTER"))
 
