@@ -114,7 +114,7 @@ def compare_speed(
     size = int(sample["text"].str.len_bytes().sum()) / 1e6
     source = folder / f"{language}.parquet"
     sample.write_parquet(source)
-    for words in ("shipped", "spaces"):
+    for words in ("shipped", "simple"):
         ours, theirs = [], []
         for number in range(rounds):
             ours.append(run_ours(source, folder / f"ours-{number}.parquet", PROFILES[language])["cpu_seconds"])
