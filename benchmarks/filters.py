@@ -37,18 +37,10 @@ PACKAGES = ("datatrove==0.10.1", "xxhash==3.8.2", "pyarrow", "orjson", "spacy==3
 SETS: tuple[RuleSet, ...] = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 PROFILES = {"en": "english", "zh": "chinese"}
 CAUSES = {
-    "gopher_too_few_stop_words": "ours sees a stop word in any case and beside punctuation",
-    "gopher_enough_stop_words": "ours sees a stop word in any case and beside punctuation",
-    "gopher_short_doc": "ours asks for a letter, digit or mark; theirs for a sign that is not on a list",
-    "gopher_below_avg_threshold": "the same, in the mean length",
-    "gopher_above_avg_threshold": "the same, in the mean length",
-    "gopher_too_many_ellipsis": "`……` and `....` are one ellipsis here",
-    "gopher_too_many_bullets": "ours knows more bullets",
-    "curly_bracket": "theirs looks before it takes out lines with a policy phrase",
-    "lorem_ipsum": "theirs looks before it takes out lines with a policy phrase",
-    "too_few_sentences": "a line that is only a citation is gone before ours counts words",
+    ("en", "gopher_enough_stop_words"): "`The` and `the,` are stop words here; theirs are in lower case and alone",
+    ("zh", "too_few_sentences"): "a Chinese line over 1000 characters without a space is one long word there, and goes",
 }
-"""Why verdicts differ, by the reason that one side gives and the other does not."""
+"""Why verdicts differ, by language and the reason that one side gives and the other does not."""
 
 
 def install_peer() -> Path:
@@ -260,6 +252,17 @@ def main() -> None:
     replace_table(Path("docs/filters.md"), "agreement", agreement_table(result, "given"))
     replace_table(Path("docs/filters.md"), "shipped", agreement_table(result, "shipped"))
     replace_table(Path("docs/filters.md"), "differences", difference_table(causes))
+    replace_table(Path("docs/filters.md"), "speed", speed_table(result))
+
+
+def speed_table(result: list[dict]) -> list[str]:
+    """Markdown: a row a comparison."""
+    lines = ["| | ours | datatrove | ratio | unit |", "|---|---:|---:|---:|---|"]
+    for row in result:
+        if "unit" in row:
+            peer, ratio = row["peer"] or "", row["ratio"] or ""
+            lines.append(f"| {row['name']} | {row['ours']:,} | {peer} | {ratio} | {row['unit']} |")
+    return lines
 
 
 def agreement_table(result: list[dict], words: str) -> list[str]:
@@ -283,7 +286,7 @@ def difference_table(causes: list[list]) -> list[str]:
     """Markdown: how often each pair of answers occurs, and why."""
     lines = ["| language | filter | ours | datatrove | documents | cause |", "|---|---|---|---|---:|---|"]
     for language, rule_set, ours, theirs, count in causes:
-        cause = CAUSES.get(ours) or CAUSES.get(theirs) or "not explained"
+        cause = CAUSES.get((language, ours)) or CAUSES.get((language, theirs)) or "not explained"
         lines.append(f"| {language} | {rule_set} | `{ours}` | `{theirs}` | {count} | {cause} |")
     return lines
 
