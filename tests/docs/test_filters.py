@@ -19,8 +19,7 @@ def test_the_table_of_rules_has_every_rule_with_its_thresholds():
             rule.rule_set,
             rule.name,
             f"`{rule.statistic}` {signs[rule.fails]} `{rule.threshold}`",
-            shown("english", rule.threshold),
-            shown("chinese", rule.threshold),
+            *(shown(profile, rule.threshold) for profile in PROFILES),
         ]
         for rule in RULES
     ]
