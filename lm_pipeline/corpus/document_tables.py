@@ -124,6 +124,10 @@ _REPEATING = {
 """By column, the paths of what is stored once a value."""
 
 
+_PAGE_BYTES = 256 * 1024
+_PAGE_CHECK_ROWS = 64  # how often the size is looked at
+
+
 class TableWriter:
     """A Parquet file that is written batch by batch."""
 
@@ -138,6 +142,9 @@ class TableWriter:
             compression_level=3,
             use_dictionary=repeating,  # pyright: ignore[reportArgumentType] - the stubs know booleans only
             write_statistics=["record"],  # pyright: ignore[reportArgumentType]
+            # Small pages: who wants one document's text unpacks what stands around it, and no megabytes.
+            data_page_size=_PAGE_BYTES,
+            write_batch_size=_PAGE_CHECK_ROWS,
         )
         self._schema = schema
         self.num_rows = 0
