@@ -114,10 +114,10 @@ class Tokenizer(Spec):
     Source: Kudo 2018 (unigram), Sennrich et al. 2016 (BPE), Kudo & Richardson 2018 (sentencepiece).
     """
 
-    algorithm: Literal["unigram", "bpe"] = "unigram"
-    """Segmentation model."""
+    algorithm: Literal["unigram", "bpe", "char"] = "unigram"
+    """Segmentation model; `char` has one piece per character."""
     vocab_size: Int = Field(default=4096, ge=300, le=1_000_000)
-    """Pieces, the 256 byte pieces and the control pieces included."""
+    """Pieces, the 256 byte pieces and the control pieces included; of `char`, the most there may be."""
     character_coverage: Fraction = 0.9995
     """Fraction of characters that get a piece of their own; the rest falls back to bytes."""
     max_training_bytes: Int = Field(default=32_000_000, ge=1000)

@@ -18,7 +18,7 @@ def export_tokenizer(tokenizer: Tokenizer, algorithm: str, context_length: int, 
 
     Args:
         tokenizer: the tokenizer.
-        algorithm: "unigram" or "bpe", as it was trained.
+        algorithm: "unigram", "bpe" or "char", as it was trained; single characters are a unigram model's segmentation.
         context_length: tokens that the model reads at most.
         folder: an existing folder.
     """
@@ -45,7 +45,7 @@ def export_tokenizer(tokenizer: Tokenizer, algorithm: str, context_length: int, 
                 {"type": "Fuse"},
             ],
         },
-        "model": _unigram(tokenizer, pieces) if algorithm == "unigram" else _bpe(pieces),
+        "model": _bpe(pieces) if algorithm == "bpe" else _unigram(tokenizer, pieces),
     }
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

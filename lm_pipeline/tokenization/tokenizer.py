@@ -194,6 +194,7 @@ def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec, out: Path) -> dic
             model_writer=model,
             model_type=spec.algorithm,
             vocab_size=spec.vocab_size,
+            hard_vocab_limit=spec.algorithm != "char",  # there are only so many characters
             character_coverage=spec.character_coverage,
             byte_fallback=True,
             normalization_rule_name="identity",

@@ -29,6 +29,9 @@ from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.training.counters import key_of, mix, permute, spread
 from lm_pipeline.training.mixture import Mixture
 
+BLOCK_TOKENS, MAX_BLOCK = 1 << 16, 64
+"""Tokens, and positions, that are read at once at most."""
+
 
 @dataclass(frozen=True, eq=False)
 class TokenStream:
@@ -173,19 +176,22 @@ class _Plan:
         self.stream, self.batch_size, self.context_length, self.seed = stream, batch_size, context_length, seed
         self.mixture, self.mask_documents = mixture, mask_documents
         self._epoch = lru_cache(maxsize=2)(self._draw)
+        # NumPy's overhead is that of a call: batches of several positions are read at once, which changes none of them.
+        self.block = max(1, min(MAX_BLOCK, BLOCK_TOKENS // (batch_size * context_length)))
+        self._block = lru_cache(maxsize=2)(self._read)
 
     def _draw(self, epoch: int) -> _Epoch:
         if self.mixture is None:
             return _Epoch.draw(self.stream, key_of(self.seed, epoch))
         return _Epoch.mixed(self.mixture, self.seed, epoch, interleaved=not self.reads_windows)
 
-    def _rows(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Epoch, first place and end of validity (exclusive) of each row."""
+    def _rows(self, position: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Epoch, first place and end of validity (exclusive) of each row of so many positions, one after the other."""
         raise NotImplementedError
 
-    def _locate(self, position: int) -> "_Places":
+    def _locate(self, position: int, count: int) -> "_Places":
         """Where the T + 1 tokens of each row are."""
-        epochs_B, begins_B, ends_B = self._rows(position)
+        epochs_B, begins_B, ends_B = self._rows(position, count)
         places = begins_B[:, None] + np.arange(self.context_length + 1)
         documents, within, pieces = (np.empty_like(places) for _ in range(3))
         for epoch in np.unique(epochs_B):
@@ -195,7 +201,15 @@ class _Plan:
 
     def batch(self, position: int) -> Batch:
         """The batch at a position, counted in steps from 0."""
-        found = self._locate(position)
+        block, place = divmod(position, self.block)
+        part = slice(place * self.batch_size, (place + 1) * self.batch_size)
+        inputs_BT, targets_BT, documents_BT = self._block(block)
+        kept = None if documents_BT is None else documents_BT[part]
+        return Batch(inputs_BT[part], targets_BT[part], self._begins(position), kept)
+
+    def _read(self, block: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Inputs, targets and documents of all rows of a block of positions."""
+        found = self._locate(block * self.block, self.block)
         tokens = self.stream.tokens[self.stream.offsets[found.documents] + found.within].astype(np.int64)
         counts_BT = found.counts_BT & (tokens[:, 1:] != self.stream.bos_id)
         documents_BT = None
@@ -203,12 +217,11 @@ class _Plan:
             counts_BT &= found.pieces[:, 1:] == found.pieces[:, :-1]
             documents_BT = torch.from_numpy(np.ascontiguousarray(found.pieces[:, :-1]))
         targets_BT = np.where(counts_BT, tokens[:, 1:], IGNORE)
-        inputs_BT = np.ascontiguousarray(tokens[:, :-1])
-        return Batch(torch.from_numpy(inputs_BT), torch.from_numpy(targets_BT), self._begins(position), documents_BT)
+        return torch.from_numpy(np.ascontiguousarray(tokens[:, :-1])), torch.from_numpy(targets_BT), documents_BT
 
     def documents(self, position: int) -> list[int]:
         """Numbers of the documents in that batch, in the shard's order."""
-        found = self._locate(position)
+        found = self._locate(position, 1)
         return np.unique(found.documents[:, 1:][found.counts_BT]).tolist()
 
     def _begins(self, position: int) -> bool:
@@ -225,8 +238,8 @@ class WindowPlan(_Plan):
         self.num_windows = -(-len(stream) // context_length)
         self.steps_per_epoch = self.num_windows / batch_size
 
-    def _rows(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        counter = position * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
+    def _rows(self, position: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        counter = position * self.batch_size + np.arange(count * self.batch_size, dtype=np.int64)
         epochs, ranks = np.divmod(counter, self.num_windows)
         windows = np.empty_like(ranks)
         for epoch in np.unique(epochs):
@@ -251,11 +264,12 @@ class StreamPlan(_Plan):
         self.row_length = -(-len(stream) // batch_size)
         self.steps_per_epoch = -(-self.row_length // context_length)
 
-    def _rows(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        epoch, step = divmod(position, self.steps_per_epoch)
-        rows = np.arange(self.batch_size, dtype=np.int64) * self.row_length
+    def _rows(self, position: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        epochs, steps = np.divmod(np.arange(position, position + count, dtype=np.int64), self.steps_per_epoch)
+        rows = np.tile(np.arange(self.batch_size, dtype=np.int64) * self.row_length, count)
         ends = np.minimum(rows + self.row_length, len(self.stream))
-        return np.full_like(rows, epoch), rows + step * self.context_length, ends
+        epochs, steps = (numbers.repeat(self.batch_size) for numbers in (epochs, steps))
+        return epochs, rows + steps * self.context_length, ends
 
     def _begins(self, position: int) -> bool:
         return position % self.steps_per_epoch == 0

@@ -36,7 +36,7 @@ AWKWARD = [
 ]
 
 
-@pytest.fixture(scope="module", params=["unigram", "bpe"])
+@pytest.fixture(scope="module", params=["unigram", "bpe", "char"])
 def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     out = tmp_path_factory.mktemp(request.param)
     train_tokenizer(LINES, TokenizerSpec(algorithm=request.param, vocab_size=480), out)
@@ -86,8 +86,9 @@ def test_an_endless_word_takes_linear_time(tokenizer: Tokenizer) -> None:
     assert time.perf_counter() - started < 10
 
 
-def test_indentation_and_line_ends_cost_few_tokens(tokenizer: Tokenizer) -> None:
-    assert len(tokenizer.encode(" " * 16)) <= 4
+def test_indentation_and_line_ends_cost_few_tokens(tokenizer: Tokenizer, request: pytest.FixtureRequest) -> None:
+    of_characters = request.node.callspec.params["tokenizer"] == "char"
+    assert len(tokenizer.encode(" " * 16)) <= (16 if of_characters else 4)
     assert not tokenizer.is_byte[tokenizer.encode("\n\n")].any()
 
 
@@ -100,7 +101,7 @@ def test_bytes_of_a_broken_character_become_a_replacement(tokenizer: Tokenizer) 
     assert tokenizer.decode(tokenizer.encode("\U0001f468")[:2]) == "\ufffd"
 
 
-@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
+@pytest.mark.parametrize("algorithm", ["unigram", "bpe", "char"])
 def test_training_depends_neither_on_order_nor_on_chance(tmp_path: Path, algorithm: str) -> None:
     models = []
     for name, texts in (("a", LINES), ("b", LINES), ("c", LINES[::-1])):
@@ -162,3 +163,10 @@ def test_real_text_takes_few_bytes_of_fallback(shared_data: Path, tmp_path: Path
     assert tokenizer.decode(ids) == text
     assert tokenizer.is_byte[ids].mean() < 0.02
     assert len(text.encode()) / len(ids) > 2.5
+
+
+def test_characters_are_pieces_of_their_own_and_the_vocabulary_is_no_larger(tmp_path: Path) -> None:
+    train_tokenizer(["abc 国家", "cab"], TokenizerSpec(algorithm="char", vocab_size=4096), tmp_path)
+    tokenizer = Tokenizer.load(tmp_path / "tokenizer.model")
+    assert tokenizer.vocab_size == 4 + 256 + 6
+    assert len(tokenizer.encode("bac 家国")) == 6

@@ -195,7 +195,7 @@ def test_a_training_reads_each_corpus_by_its_weight(plan_class, weights):
     steps = math.floor(plan.steps_per_epoch)
     first = total = 0
     for position in range(steps):
-        found = plan._locate(position)
+        found = plan._locate(position, 1)
         tokens = stream.offsets[found.documents] + found.within
         first += int((tokens[:, :-1] < border)[found.counts_BT].sum())
         total += int(found.counts_BT.sum())
