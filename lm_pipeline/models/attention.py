@@ -89,10 +89,17 @@ def attend(
         )
     if is_grouped:
         k_BGSK, v_BGSK = (x.repeat_interleave(q_BHTK.shape[1] // x.shape[1], dim=1) for x in (k_BGSK, v_BGSK))
-    scores_BHTS = ((q_BHTK @ k_BGSK.transpose(2, 3)) / math.sqrt(q_BHTK.shape[3])).float()
-    if allowed is not None:
-        scores_BHTS = scores_BHTS.masked_fill(~allowed, -torch.inf)
-    return F.dropout(scores_BHTS.softmax(dim=3).to(v_BGSK.dtype), dropout) @ v_BGSK
+    scale, dtype = 1 / math.sqrt(q_BHTK.shape[3]), v_BGSK.dtype
+    if allowed is not None and allowed.dim() == 2:  # the same for all rows: added within the product
+        mask_TS = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, -torch.inf)
+        q_NTK, k_NSK = q_BHTK.flatten(0, 1), k_BGSK.flatten(0, 1)
+        scores_BHTS = torch.baddbmm(mask_TS, q_NTK, k_NSK.transpose(1, 2), alpha=scale).view(*q_BHTK.shape[:3], -1)
+    else:
+        scores_BHTS = (q_BHTK @ k_BGSK.transpose(2, 3)) * scale
+        if allowed is not None:
+            scores_BHTS = scores_BHTS.masked_fill(~allowed, -torch.inf)
+    weights_BHTS = scores_BHTS.softmax(dim=3, dtype=torch.float32).to(dtype)
+    return F.dropout(weights_BHTS, dropout) @ v_BGSK
 
 
 class Attention(nn.Module):
@@ -118,12 +125,14 @@ class Attention(nn.Module):
         """Returns the output and all keys and values (B x G x S x K), the past ones first."""
         batch, time, _ = x_BTD.shape
         heads_BHTK = self.qkv(x_BTD).view(batch, time, -1, self.head_width).transpose(1, 2)
-        q_BHTK, k_BGTK, v_BGTK = heads_BHTK.split((self.num_heads, self.kv_heads, self.kv_heads), dim=1)
+        turned_BHTK, v_BGTK = heads_BHTK.split((self.num_heads + self.kv_heads, self.kv_heads), dim=1)
         if self.q_norm is not None and self.k_norm is not None:
-            q_BHTK, k_BGTK = self.q_norm(q_BHTK), self.k_norm(k_BGTK)
+            q_BHTK, k_BGTK = turned_BHTK.split((self.num_heads, self.kv_heads), dim=1)
+            turned_BHTK = torch.cat((self.q_norm(q_BHTK), self.k_norm(k_BGTK)), dim=1)
         if sight.cos is not None and sight.sin is not None:
-            q_BHTK, k_BGTK = (rotate(x, sight.cos, sight.sin) for x in (q_BHTK, k_BGTK))
-        q_BHTK, k_BGTK = q_BHTK.to(v_BGTK.dtype), k_BGTK.to(v_BGTK.dtype)  # autocast leaves norms and sums in float32
+            turned_BHTK = rotate(turned_BHTK, sight.cos, sight.sin)
+        # Autocast leaves norms and sums in float32.
+        q_BHTK, k_BGTK = turned_BHTK.to(v_BGTK.dtype).split((self.num_heads, self.kv_heads), dim=1)
         if past is not None:
             k_BGTK, v_BGTK = torch.cat((past[0], k_BGTK), dim=2), torch.cat((past[1], v_BGTK), dim=2)
         dropout = self.dropout if self.training else 0.0

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lm_pipeline.models.activations import gelu_tanh
 from lm_pipeline.models.attention import Attention, AttentionSpec, CrossAttention, Sight, causal_mask, rotary_table
 from lm_pipeline.models.initialisation import embedding_std, initialise_transformer
 from lm_pipeline.models.state import State, join_documents
@@ -22,7 +23,7 @@ from lm_pipeline.specs.model import EncoderModel, TransformerModel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_tanh": gelu_tanh,
     "relu": F.relu,
     "swiglu": lambda x: F.silu(x.chunk(2, dim=-1)[0]) * x.chunk(2, dim=-1)[1],
 }

@@ -32,6 +32,7 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     """
     training, device = job.training, environment.choose_device(job.training)
     environment.make_deterministic(training)
+    environment.keep_memory()
     allow_tf32()
     torch.manual_seed(training.seed)
     model = build_model(job.spec, job.vocab_size, training.context_length).to(device).train()

@@ -9,13 +9,13 @@ measured where the training is long enough. A checkpoint holds what was chosen: 
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training.measurements import best_of, matmul_seconds, remembered
+from lm_pipeline.training.measurements import best_of, matmul, remembered
 from lm_pipeline.training.plan import Batch
 from lm_pipeline.training.precision import autocast
 
@@ -26,8 +26,10 @@ MIN_GAIN = 1.15
 """bfloat16 must be this many times faster to be chosen: less is within the noise of the measurement."""
 MIN_COMPILE_GAIN = 1.05
 """The same of compiled code, whose results are as exact."""
-COMPILE_FROM_SECONDS = 900.0
-"""Length of a training, by the measured step, from which compiling it is tried."""
+COMPILE_FROM_SECONDS = 600.0
+"""Length of a training, by the measured step, from which compiling it is tried: it takes one or two minutes."""
+ROUNDS = 5
+"""Steps that are timed of each way to compute."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IS_SET = "set in the experiment"
 
@@ -129,43 +131,44 @@ def _step_seconds(timings: Timings, choices: Choices) -> Any:
 
 def _measure(model: LanguageModel, batch: Batch, training: Training) -> Timings:
     device = model.embedding.weight.device
-    matmul = {name: matmul_seconds(dtype, device, 256) for name, dtype in DTYPES.items()}
+    products = best_of({name: matmul(dtype, device, 256) for name, dtype in DTYPES.items()}, device, rounds=10)
     precisions = list(DTYPES) if training.precision == "auto" else [training.precision]
-    if training.precision == "auto" and matmul["bfloat16"] > matmul["float32"] / MIN_GAIN:
+    if training.precision == "auto" and products["bfloat16"] > products["float32"] / MIN_GAIN:
         precisions = ["float32"]
     attentions = [training.attention] if training.attention != "auto" else ["fused", "explicit"]
     if model.spec.family not in ("transformer", "encoder") and training.attention == "auto":
         attentions = ["fused"]  # nothing attends
-    steps = {}
-    for precision in precisions:
-        for attention in attentions:
-            values = {"precision": precision, "attention": attention, "compile": False}
-            apply(model, {name: {"value": value} for name, value in values.items()})
-            steps[f"{precision}/{attention}"] = best_of(_step(model, batch, precision), device)
-    return {"matmul_seconds": matmul, "step_seconds": steps}
+    ways = {f"{p}/{a}": _step(model, batch, p, a) for p in precisions for a in attentions}
+    return {"matmul_seconds": products, "step_seconds": best_of(ways, device, ROUNDS)}
 
 
 def _measure_compiled(model: LanguageModel, batch: Batch, choices: Choices) -> Timings:
-    device, step = model.embedding.weight.device, _step(model, batch, choices["precision"]["value"])
+    device = model.embedding.weight.device
+    apply(model, {**choices, "compile": {"value": True}})
+    compiled = _step(model, batch, choices["precision"]["value"], choices["attention"]["value"])
     begin = time.perf_counter()
     try:
-        apply(model, {**choices, "compile": {"value": True}})
-        step()
-        compiled = time.perf_counter() - begin
-        return {"compiled_seconds": best_of(step, device), "compile_seconds": compiled, "compile_error": None}
+        compiled()
+        seconds = time.perf_counter() - begin
+        return {
+            "compiled_seconds": best_of({"compiled": compiled}, device, ROUNDS)["compiled"],
+            "compile_seconds": seconds,
+            "compile_error": None,
+        }
     except Exception as error:  # noqa: BLE001 - no compiler, or code that it cannot take: recorded, and done without
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         return {"compiled_seconds": None, "compile_seconds": time.perf_counter() - begin, "compile_error": text}
 
 
-def _step(model: LanguageModel, batch: Batch, precision: str) -> Callable[[], object]:
+def _step(model: LanguageModel, batch: Batch, precision: str, attention: str) -> Callable[[], object]:
     device = model.embedding.weight.device
     batch = batch.to(device)
     parameters = [p for p in model.parameters() if p.requires_grad]
 
     def step() -> None:
+        model.set_attention_kernel(attention)  # type: ignore[arg-type] # one of its names
         with torch.random.fork_rng(), autocast(precision, device):
             nll_sum, _, _ = model.loss_sums(batch.inputs_BT, batch.targets_BT, None, batch.documents_BT)
-        torch.autograd.grad(cast("torch.Tensor", nll_sum), parameters)
+        torch.autograd.grad(nll_sum, parameters)
 
     return step

@@ -99,7 +99,7 @@ def take_step(session: Session, plan: Plan, training: Training) -> None:
     counters.gradient_norm, loss = norm.item(), nll / max(1, num_targets)
     why = guard.problem(loss, counters.gradient_norm, counters.recent_losses, training.spike_deviations)
     if why is None:
-        if training.max_gradient_norm is not None:
+        if training.max_gradient_norm is not None and counters.gradient_norm > training.max_gradient_norm:
             clip_grads_with_norm_(parameters, training.max_gradient_norm, norm)
         set_learning_rate(session.optimizers, learning_rate(training, counters.step, counters.validations))
         for optimizer in session.optimizers:

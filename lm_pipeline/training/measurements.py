@@ -11,7 +11,7 @@ import torch
 
 from lm_pipeline.artifacts import digest_of
 
-PEAK_SIZES = {"cpu": 1536, "cuda": 8192}
+PEAK_SIZES = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of the matrices whose product is timed for the peak."""
 
 
@@ -38,28 +38,37 @@ def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Cal
     return measured
 
 
-def best_of(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
-    """Shortest of some runs, after one to warm up, in seconds."""
-    seconds = []
-    for _ in range(repeats + 1):
-        begin = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds[1:])
+def best_of(work: Mapping[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, float]:
+    """Shortest run of each, in seconds, after one to warm up.
+
+    They take turns: what else the machine does slows all of them, and not only the one that was unlucky.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(rounds + 1):
+        for name, run in work.items():
+            begin = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: min(each[1:]) for name, each in seconds.items()}
 
 
-def matmul_seconds(dtype: torch.dtype, device: torch.device, size: int, repeats: int = 3) -> float:
-    """Time of the product of two square matrices."""
+def matmul(dtype: torch.dtype, device: torch.device, size: int) -> Callable[[], object]:
+    """The product of two square matrices."""
     matrix = torch.ones(size, size, dtype=dtype, device=device)
-    return best_of(lambda: matrix @ matrix, device, repeats)
+    return lambda: matrix @ matrix
+
+
+def matmul_seconds(dtype: torch.dtype, device: torch.device, size: int) -> float:
+    """Shortest time of such a product."""
+    return best_of({"product": matmul(dtype, device, size)}, device, rounds=20)["product"]
 
 
 def memory_bandwidth(device: torch.device, num_bytes: int = 256_000_000) -> float:
     """Bytes per second that are read when memory far larger than any cache is summed up."""
     values = torch.ones(num_bytes // 4, device=device)
-    return num_bytes / best_of(values.sum, device)
+    return num_bytes / best_of({"sum": values.sum}, device, rounds=3)["sum"]
 
 
 def peak_flops(precision: str, device: torch.device, environment: Mapping[str, Any], folder: Path) -> float:
@@ -67,6 +76,6 @@ def peak_flops(precision: str, device: torch.device, environment: Mapping[str, A
     size = PEAK_SIZES[device.type]
 
     def measure() -> float:
-        return 2 * size**3 / matmul_seconds(getattr(torch, precision), device, size, repeats=5)
+        return 2 * size**3 / matmul_seconds(getattr(torch, precision), device, size)
 
     return float(remembered(folder, "peak", {**environment, "precision": precision, "size": size}, measure))
