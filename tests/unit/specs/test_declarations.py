@@ -253,9 +253,9 @@ def test_a_base_is_an_experiment_of_the_same_dataset_and_family_and_does_not_lea
     declare(tmp_path, "lstm", experiment.format("mine", "lstm", ""))
     path = declare(tmp_path, "second", experiment.format("mine", "gru", "  base: first\n"))
     found = load_declarations([tmp_path])
-    (checkpoint, *_) = experiment_nodes("second", found.experiments["second"])
+    (checkpoint, *_) = experiment_nodes("second", found.experiments["second"], found.datasets["mine"])
     assert checkpoint.inputs["base"] == "first/checkpoint"
-    assert "base" not in experiment_nodes("first", found.experiments["first"])[0].inputs
+    assert "base" not in experiment_nodes("first", found.experiments["first"], found.datasets["mine"])[0].inputs
     for base, expected in {
         "frist": "is no experiment. Did you mean 'first'",
         "elsewhere": "is of the dataset 'other', not of 'mine'",
