@@ -24,7 +24,7 @@ def test_a_healthy_home_has_no_bad_finding(copy):
         "python", "torch", "disk", "home", "declarations", "raw folder", "tracking", "artifacts",
     ]  # fmt: skip
     assert bad(findings) == {}
-    assert findings[-1]["detail"] == "17 assets and all their ancestors are intact"
+    assert findings[-1]["detail"] == "20 assets and all their ancestors are intact"
 
 
 def test_looking_creates_nothing(tmp_path):

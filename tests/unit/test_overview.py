@@ -55,19 +55,19 @@ def test_what_does_not_add_up_is_said(tiny_project):
 def test_the_state_of_every_asset_is_there(tiny_project):
     value = look(tiny_project)
     assert value["home"] == str(tiny_project.home.root)
-    assert value["counts"] == {"current": 16}
+    assert value["counts"] == {"current": 19}
     assert set(value["assets"]) == set(tiny_project.graph)
     state = value["assets"]["tiny/splits"]
     assert (state["status"], state["reason"], state["stage"]) == ("current", "", "splits")
     assert len(state["key"]) == 40
     assert len(state["digest"]) == 64
     text = status_text(value)
-    assert "16 current" in text
+    assert "19 current" in text
     assert text.count("  exact") >= 3
 
 
 def test_nothing_materialized_has_no_accounts(tiny_fresh):
     value = look(tiny_fresh)
-    assert value["counts"] == {"missing": 16}
+    assert value["counts"] == {"missing": 19}
     assert value["corpora"] == value["datasets"] == {}
     assert value["assets"]["tiny/splits"]["key"] is None
