@@ -98,8 +98,8 @@ def attend(
         scores_BHTS = (q_BHTK @ k_BGSK.transpose(2, 3)) * scale
         if allowed is not None:
             scores_BHTS = scores_BHTS.masked_fill(~allowed, -torch.inf)
-    weights_BHTS = scores_BHTS.softmax(dim=3, dtype=torch.float32).to(dtype)
-    return F.dropout(weights_BHTS, dropout) @ v_BGSK
+    # Of bfloat16 scores too the kernel computes in float32 inside; autocast on a GPU asks for float32 outside as well.
+    return F.dropout(scores_BHTS.softmax(dim=3).to(dtype), dropout) @ v_BGSK
 
 
 class Attention(nn.Module):
