@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -301,3 +303,10 @@ def test_a_text_in_a_batch_is_counted_as_if_it_were_alone():
     texts = ["", ENGLISH_TEXT * 40, "a b", CHINESE_TEXT * 40, "", "a b"]
     alone = pl.concat(measured([text], "english") for text in texts)
     assert measured(texts, "english").equals(alone)
+
+
+def test_threads_that_count_at_once_do_not_disturb_each_other():
+    batches = [[ENGLISH_TEXT * n, CHINESE_TEXT * n] * 20 for n in range(1, 9)]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda texts: measured(texts, "english"), batches))
+    assert all(frame.equals(measured(texts, "english")) for frame, texts in zip(together, batches, strict=True))
