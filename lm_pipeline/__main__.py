@@ -1,10 +1,10 @@
-"""`python -m lm_pipeline`: the command, and the child processes that training, evaluation and shipping run in."""
+"""`python -m lm_pipeline`: the command, and the children that cleaning, training, evaluation and shipping run in."""
 
 import os
 import sys
 from pathlib import Path
 
-CHILDREN = ("train", "evaluate", "ship")
+CHILDREN = ("train", "evaluate", "clean", "ship")
 
 
 def main(argv: list[str]) -> int:
@@ -35,6 +35,11 @@ def _child(name: str, arguments: list[str]) -> int:
         print(f"usage: python -m lm_pipeline {name} REQUEST.json", file=sys.stderr)
         return 2
     request = Path(arguments[0])
+    if name == "clean":
+        from lm_pipeline.stages.parts import clean_from_request
+
+        clean_from_request(request)
+        return 0
     if name == "train":
         from lm_pipeline.training.request import train_from_request
 

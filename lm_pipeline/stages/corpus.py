@@ -1,17 +1,14 @@
 """Corpus nodes: `raw_documents/<corpus>`, `documents/<corpus>` and `corpus_statistics/<corpus>`."""
 
 import json
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lm_pipeline.artifacts import Artifact, Staging
 from lm_pipeline.graph import Build, Node, numbers
 from lm_pipeline.home import Home
-from lm_pipeline.provenance import provenance
-from lm_pipeline.specs.cleaning import DECIDING_FIELDS
 from lm_pipeline.specs.corpus import CorpusSpec
 from lm_pipeline.stages import versions
+from lm_pipeline.stages.parts import PartBuilder, build_parts, cleaning_fields
 
 if TYPE_CHECKING:
     from lm_pipeline.corpus.documents import Part
@@ -47,7 +44,7 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
         asset=f"documents/{name}",
         stage=versions.DOCUMENTS,
         inputs={"raw": raw.asset},
-        spec=_cleaning_fields(name, spec),
+        spec=cleaning_fields(name, spec),
         write=lambda build: _write_documents(name, spec, build),
         noun="corpus",
         owner=name,
@@ -65,19 +62,6 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
         mlflow_experiment=MLFLOW_EXPERIMENT,
     )
     return [raw, documents, statistics]
-
-
-def _measuring_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
-    """Of the spec fields that turn raw bytes into documents, those that texts and statistics depend on."""
-    fields = _cleaning_fields(name, spec)
-    cleaning = {key: value for key, value in fields["cleaning"].items() if key not in DECIDING_FIELDS}
-    return {**fields, "cleaning": cleaning}
-
-
-def _cleaning_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
-    """The spec fields that turn raw bytes into documents. Descriptions and the source's place are not among them."""
-    fields = spec.model_dump(mode="json", include={"format", "fields", "extraction", "language", "cleaning"})
-    return {"corpus": name, "source_kind": spec.source.kind, **fields}
 
 
 def _write_raw(spec: CorpusSpec, build: Build) -> None:
@@ -98,19 +82,19 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
     from lm_pipeline.corpus.documents import decisions_file, merge_summaries, plan_parts, write_plan
     from lm_pipeline.corpus.raw_files import raw_files
 
-    files = raw_files(build.inputs["raw"].path("files.parquet"))
-    parts = plan_parts(files, spec, _previous_parts(build))
-    artifacts, summaries, num_built = [], [], 0
+    table = build.inputs["raw"].path("files.parquet")
+    parts = plan_parts(raw_files(table), spec, _previous_parts(build))
+    home, store, fields = str(build.home.root), str(build.store.root), spec.model_dump(mode="json")
+    builder = PartBuilder(home, store, name, fields, dict(build.outside), str(table))
+    artifacts, num_built = build_parts(builder, parts, build.log)
+    summaries = []
     build.staging.path.joinpath("decisions").mkdir()
-    for number, part in enumerate(parts):
-        artifact, reused = _build_part(name, part, {file.path: file for file in files}, spec, build)
+    for number, artifact in enumerate(artifacts):
         decisions = build.staging.path / decisions_file(number)
         summaries += [
             artifact.summary,
             decide_part(artifact.verify("statistics.parquet").path("statistics.parquet"), spec.cleaning, decisions),
         ]
-        artifacts.append(artifact)
-        num_built += not reused
     write_plan(parts, build.staging.path / "plan.json")
     summary = merge_summaries(summaries)
     assert summary["records_in"] == summary["kept"] + summary["rejected"] + summary["quarantined"]
@@ -144,30 +128,3 @@ def _previous_parts(build: Build) -> "list[Part]":
     from lm_pipeline.corpus.documents import read_plan
 
     return read_plan(build.previous.path("plan.json")) if build.previous else []
-
-
-def _build_part(
-    name: str, part: "Part", files: Mapping[str, Any], spec: CorpusSpec, build: Build
-) -> tuple[Artifact, bool]:
-    from lm_pipeline.corpus.documents import clean_part
-    from lm_pipeline.corpus.sources import verify_files
-    from lm_pipeline.corpus.word_lists import with_lists
-
-    started = time.time()
-
-    def write(staging: Staging) -> None:
-        listed = spec.model_copy(update={"cleaning": with_lists(spec.cleaning, build.home)})
-        staging.summary = clean_part(name, part, files, listed, staging.path)
-        # Once more after reading: a file that was edited meanwhile must not be published under its old digest.
-        verify_files([files[piece.file] for piece in part], build.home)
-        staging.provenance = provenance(started)
-
-    # One archive may hold several members: which one was read is part of the address.
-    slices = [[piece.file, files[piece.file].member, piece.sha256, piece.start, piece.end] for piece in part]
-    return build.store.build(
-        versions.DOCUMENT_PART,
-        {},
-        {**_measuring_fields(name, spec), "lists": dict(build.outside), "slices": slices},
-        write,
-        wait_seconds=600,
-    )
