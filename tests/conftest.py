@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # How long an example takes says nothing on a machine that others use as well.
 hypothesis.settings.register_profile("shared_machine", deadline=None)
 hypothesis.settings.load_profile("shared_machine")
+
+# Who starts the tests in the background of a script has SIGINT ignored, and so would every process that a test starts
+# and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Models in tests are tiny: more threads only wait for each other. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
