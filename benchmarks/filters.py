@@ -1,6 +1,6 @@
 """The quality filters against datatrove's: speed, verdicts, and what another threshold costs.
 
-    python benchmarks/filters.py [--data ../shared/data] [--megabytes 2] [--rounds 2]
+    python benchmarks/filters.py [--data ../shared/data] [--megabytes 2] [--rounds 2] [--redecide]
 
 datatrove is installed into `build/peers/datatrove` by its own pip. Both sides read the same Parquet, run Gopher
 quality, Gopher repetition, FineWeb and C4 (line rules with FineWeb's setting) on every document with no early exit, and
@@ -24,18 +24,22 @@ from filter_documents import chinese, english, table
 from measuring import ROOT, cpu_seconds, replace_table, write_result
 
 sys.path.insert(0, str(ROOT))
+from lm_pipeline.corpus.blocklist import count_blocked
 from lm_pipeline.corpus.cleaning import without_rule_lines
 from lm_pipeline.corpus.decisions import decide, decide_part
 from lm_pipeline.corpus.document_tables import DECISIONS, ROW_DIGEST, STATISTICS, TABLES, TableWriter
 from lm_pipeline.corpus.filters import RULES, with_statistics
 from lm_pipeline.corpus.line_rules import CITATION
-from lm_pipeline.specs.cleaning import Cleaning, LineRules, RuleSet
+from lm_pipeline.corpus.personal_data.find import KINDS
+from lm_pipeline.corpus.personal_data.redaction import redacted
+from lm_pipeline.specs.cleaning import Blocklist, Cleaning, LineRules, PersonalData, RuleSet
 from tests.unit.corpus.reference_statistics import sentences_of_line, tokens_of
 
 PEER = ROOT / "build/peers/datatrove"
 PACKAGES = ("datatrove==0.10.1", "xxhash==3.8.2", "pyarrow", "orjson", "spacy==3.8.18", "jieba==0.42.1", "nltk")
 SETS: tuple[RuleSet, ...] = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 PROFILES = {"en": "english", "zh": "chinese"}
+TERMS = ("awful", "terrible", "boring")
 CAUSES = {
     ("en", "gopher_enough_stop_words"): "`The` and `the,` are stop words here; theirs are in lower case and alone",
     ("zh", "too_few_sentences"): "a Chinese line over 1000 characters without a space is one long word there, and goes",
@@ -185,7 +189,9 @@ def compare_verdicts(documents: pl.DataFrame, language: str, words: str, folder:
 
 def redecide(documents: pl.DataFrame, folder: Path, num_documents: int = 1_000_000) -> Iterator[dict]:
     """Documents per second that are decided anew from stored statistics, file to file."""
-    measured = measure(documents.with_columns(profile=pl.lit("english")), None).with_columns(
+    absent = {name: pl.lit(None, dtype=pl.String) for name in ("target", "title", "url")}
+    searched = redacted(documents.with_columns(**absent, profile=pl.lit("english")), PersonalData())
+    measured = measure(searched.with_columns(count_blocked(documents["text"], TERMS)), None).with_columns(
         language=pl.lit("en"),
         language_confidence=pl.lit(0.99, dtype=pl.Float32),
         num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
@@ -198,15 +204,20 @@ def redecide(documents: pl.DataFrame, folder: Path, num_documents: int = 1_000_0
     with TableWriter(path, TABLES["statistics"]) as writer:
         for _ in range(times):
             writer.write(rows)
-    for name, rules in (("Gopher quality", SETS[:1]), ("all four sets", SETS)):
-        cleaning = Cleaning(rules=rules)
+    dropped = PersonalData(**dict.fromkeys((kind.name for kind in KINDS), "drop"))
+    counted = Cleaning(personal_data=dropped, blocklist=Blocklist(terms=TERMS, max_hits=2))
+    for name, cleaning in (
+        ("Gopher quality", Cleaning(rules=SETS[:1])),
+        ("all four sets", Cleaning(rules=SETS)),
+        ("Gopher quality, personal data dropped, most hits of the blocklist", counted),
+    ):
         seconds, decided = [], 0
         for _ in range(3):
             started = time.perf_counter()
             counts = decide_part(path, cleaning, folder / "decisions.parquet")
             seconds.append(time.perf_counter() - started)
             decided = counts["kept"] + counts["rejected"]
-        num_rules = sum(rule.rule_set in rules for rule in RULES)
+        num_rules = sum(rule.rule_set in cleaning.rules for rule in RULES) + 2 * (cleaning is counted)
         assert decided == times * len(rows)
         assert pl.read_parquet_schema(folder / "decisions.parquet") == DECISIONS
         yield {
@@ -226,10 +237,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
     parser.add_argument("--megabytes", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--redecide", action="store_true", help="only what another threshold costs, without the peer")
     parser.add_argument("--child", nargs=3)
     arguments = parser.parse_args()
     if arguments.child:
         child(*arguments.child)
+        return
+    if arguments.redecide:
+        with tempfile.TemporaryDirectory() as name:
+            for row in redecide(table(english(arguments.data)), Path(name)):
+                print(json.dumps(row))
         return
     sets = {"en": english(arguments.data), "zh": chinese(arguments.data)}
     sets["en"]["IMDB reviews"] = sets["en"]["IMDB reviews"][:5000]

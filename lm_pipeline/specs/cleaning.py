@@ -1,6 +1,6 @@
 """Cleaning: how a document becomes clean, what is measured on it, and from which thresholds it is rejected."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -274,3 +274,20 @@ DECIDING_FIELDS = frozenset(
     {"rules", "min_characters", "max_characters", "languages", "custom", "english", "chinese", "other"}
 )
 """Fields of `Cleaning` that only decide by what was measured: after a change of them no text is cleaned again."""
+
+
+def measuring_settings(cleaning: Cleaning) -> dict[str, Any]:
+    """What texts and statistics depend on, as JSON values. Two cleanings that differ in nothing of it measure the same.
+
+    What only decides is left out, or stands as if nobody had set it: personal data is counted and addresses are
+    measured whatever is rejected for them, so `drop` is `keep` here, and limits are the default ones.
+    """
+    settings = cleaning.model_dump(mode="json", exclude=set(DECIDING_FIELDS))
+    salt = settings["personal_data"].pop("salt")
+    actions = {kind: "keep" if action == "drop" else action for kind, action in settings["personal_data"].items()}
+    settings["personal_data"] = {**actions, "salt": salt if "hash" in actions.values() else ""}
+    if settings["blocklist"]:
+        settings["blocklist"]["max_hits"] = Blocklist().max_hits
+    if settings["urls"]:
+        settings["urls"]["max_characters"] = UrlRules().max_characters
+    return settings

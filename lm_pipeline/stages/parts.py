@@ -20,7 +20,7 @@ from lm_pipeline.errors import ChildError, InputError, LmPipelineError
 from lm_pipeline.home import Home
 from lm_pipeline.launch import supervise
 from lm_pipeline.provenance import provenance
-from lm_pipeline.specs.cleaning import DECIDING_FIELDS
+from lm_pipeline.specs.cleaning import measuring_settings
 from lm_pipeline.specs.corpus import CorpusSpec
 from lm_pipeline.stages import versions
 from lm_pipeline.stages.progress import Progress
@@ -74,9 +74,7 @@ def cleaning_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
 
 def measuring_fields(name: str, spec: CorpusSpec) -> dict[str, Any]:
     """Of the spec fields that turn raw bytes into documents, those that texts and statistics depend on."""
-    fields = cleaning_fields(name, spec)
-    cleaning = {key: value for key, value in fields["cleaning"].items() if key not in DECIDING_FIELDS}
-    return {**fields, "cleaning": cleaning}
+    return {**cleaning_fields(name, spec), "cleaning": measuring_settings(spec.cleaning)}
 
 
 def build_part(builder: PartBuilder, part: "Part") -> Artifact:

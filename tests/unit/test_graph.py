@@ -127,6 +127,23 @@ def test_another_threshold_is_decided_from_statistics_without_any_text(tiny_copy
     assert summary["records_in"] == summary["kept"] + summary["rejected"] + summary["quarantined"]
 
 
+def test_what_personal_data_and_terms_reject_is_decided_without_any_text(tiny_copy):
+    tiny_copy.edit("tiny_english", "profile: none", "profile: none, blocklist: {terms: [the, shall]}")
+    before = tiny_copy.materialize("documents/tiny_english").artifact
+    [part] = Store(tiny_copy.home.artifacts).open_parts(before)
+    part.path("documents.parquet").rename(part.path("documents.parquet").with_suffix(".gone"))
+    hits = pl.read_parquet(part.path("statistics.parquet"))["num_blocklist_hits"]
+    most = int(hits.quantile(0.5) or 0)
+    tiny_copy.edit(
+        "tiny_english", "shall]}", f"shall], max_hits: {most}}}, personal_data: {{email: drop, phone: drop}}"
+    )
+    after = tiny_copy.materialize("documents/tiny_english").artifact
+    assert after.summary["num_parts_built"] == 0
+    assert after.parts == before.parts
+    assert after.summary["reasons"]["blocklist"] == (hits > most).sum() > 0
+    assert after.summary["kept"] > before.summary["kept"]
+
+
 def test_what_changes_a_text_or_a_statistic_is_cleaned_again(tiny_copy):
     tiny_copy.edit("tiny_english", "profile: none", "profile: english")
     assert tiny_copy.materialize("documents/tiny_english").artifact.summary["num_parts_built"] == 1
