@@ -310,6 +310,22 @@ def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("experiment")
+@click.option("--name", help="Of the registered model. [default: the experiment's]")
+@_json_option
+def register(experiment: str, name: str | None, as_json: bool) -> None:
+    """Put a trained model into MLflow's registry, from where `mlflow models serve` serves it."""
+    from lm_pipeline.project import load_project
+    from lm_pipeline.registration import register_experiment
+
+    value = register_experiment(load_project(), experiment, name)
+    if as_json:
+        _print_json(value)
+        return
+    click.echo(f"{value['name']}, version {value['version']}: {value['uri']}\n{value['url']}")
+
+
+@cli.command()
 @click.argument("experiment", required=False)
 @click.option("--token", metavar="DATASET:OFFSET", help="Trace a training token instead of a checkpoint.")
 @_json_option

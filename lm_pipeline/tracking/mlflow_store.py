@@ -1,4 +1,4 @@
-"""What lm_pipeline says to MLflow. The only file that imports it; everything goes through one explicit tracking URI.
+"""What lm_pipeline says to MLflow of its runs; everything goes through one explicit tracking URI.
 
 Every function here may be called twice with the same arguments and leaves MLflow as after the first call, because the
 shipper repeats what it is not sure about. Failures are sorted in two: `RefusedError`, where repeating cannot help
@@ -69,8 +69,8 @@ def initialise_store(uri: str) -> None:
 
 def experiment_view_url(home: Home, base_url: str, experiment: str) -> str | None:
     """Address of the page that shows an experiment's models side by side; None while MLflow has no such experiment."""
-    with _sorted_failures():
-        found = _open(home.tracking_uri).get_experiment_by_name(experiment)
+    with sorted_failures():
+        found = open_client(home.tracking_uri).get_experiment_by_name(experiment)
     return experiment_url(base_url, found.experiment_id) if found else None
 
 
@@ -85,7 +85,7 @@ class MlflowStore:
     """
 
     def __init__(self, home: Home) -> None:
-        self._client = _open(home.tracking_uri)
+        self._client = open_client(home.tracking_uri)
         self._artifacts = home.mlflow / "artifacts" if _sqlite_path(home.tracking_uri) else None
 
     def ping(self) -> None:
@@ -94,12 +94,12 @@ class MlflowStore:
         Raises:
             UnreachableError: there was no answer.
         """
-        with _sorted_failures():
+        with sorted_failures():
             self._client.search_experiments(max_results=1)
 
     def experiment(self, name: str, kind: str) -> str:
         """Id of the experiment of this name, created and given its kind and its saved view where it has none."""
-        with _sorted_failures():
+        with sorted_failures():
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 return self._create_experiment(name, kind)
@@ -116,7 +116,7 @@ class MlflowStore:
 
     def find_run(self, experiment_id: str, spool_id: str) -> str | None:
         """Id of the run that this spool already has, or None."""
-        with _sorted_failures():
+        with sorted_failures():
             runs = self._client.search_runs(
                 [experiment_id],
                 f"tags.`{SPOOL_TAG}` = '{spool_id}'",
@@ -130,7 +130,7 @@ class MlflowStore:
         self, experiment_id: str, spool_id: str, name: str, tags: Mapping[str, str], start_time_ms: int
     ) -> str:
         """Create the run of a spool; look with `find_run` first."""
-        with _sorted_failures():
+        with sorted_failures():
             run = self._client.create_run(experiment_id, start_time_ms, {**tags, SPOOL_TAG: spool_id}, name)
         return run.info.run_id
 
@@ -153,7 +153,7 @@ class MlflowStore:
         points = [Metric(**point, run_id=run_id) for point in metrics]
         entries = [Param(key, _cut(value, _MAX_PARAM)) for key, value in (params or {}).items()]
         labels = [RunTag(key, _cut(value, _MAX_TAG)) for key, value in (tags or {}).items()]
-        with _sorted_failures():
+        with sorted_failures():
             for start in range(0, max(len(entries), len(labels)), _PARAM_BATCH):
                 stop = start + _PARAM_BATCH
                 self._client.log_batch(run_id, params=entries[start:stop], tags=labels[start:stop])
@@ -163,7 +163,7 @@ class MlflowStore:
     def log_input(self, run_id: str, name: str, digest: str, source: str, context: str) -> None:
         """A dataset that the run read, by reference."""
         dataset = Dataset(name, digest, "local" if source.startswith("/") else "uri", source)
-        with _sorted_failures():
+        with sorted_failures():
             self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
 
     def log_artifact(self, run_id: str, local_path: str, artifact_path: str) -> None:
@@ -174,7 +174,7 @@ class MlflowStore:
         """
         if not Path(local_path).is_file():
             raise RefusedError(f"The artifact {local_path} is no longer there.")
-        with _sorted_failures():
+        with sorted_failures():
             self._client.log_artifact(run_id, local_path, artifact_path or None)
 
     def log_model(
@@ -189,7 +189,7 @@ class MlflowStore:
     ) -> str:
         """Id of the run's LoggedModel of this name, created if absent; it holds the checkpoint's address, no bytes."""
         wanted = {**tags, CHECKPOINT_TAG: checkpoint}
-        with _sorted_failures():
+        with sorted_failures():
             found = self._client.search_logged_models(
                 [experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'", max_results=1
             )
@@ -208,13 +208,13 @@ class MlflowStore:
 
     def models(self, experiment_id: str, run_id: str) -> dict[str, str]:
         """Ids of the run's LoggedModels by name."""
-        with _sorted_failures():
+        with sorted_failures():
             found = self._client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
         return {model.name: model.model_id for model in found}
 
     def set_status(self, run_id: str, status: str, time_ms: int) -> None:
         """RUNNING (also again, after a resume), or one of the final ones with its end time."""
-        with _sorted_failures():
+        with sorted_failures():
             if status == "RUNNING":
                 self._client.update_run(run_id, status)
             else:
@@ -222,7 +222,7 @@ class MlflowStore:
 
     def last_steps(self, run_id: str) -> dict[str, int]:
         """By metric, the last step that MLflow has."""
-        with _sorted_failures():
+        with sorted_failures():
             names = self._client.get_run(run_id).data.metrics
             return {name: max(p.step for p in self._client.get_metric_history(run_id, name)) for name in names}
 
@@ -231,7 +231,12 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _open(uri: str) -> MlflowClient:
+def open_client(uri: str) -> MlflowClient:
+    """A client of the store.
+
+    Raises:
+        HomeError: the store is a SQLite file that `lm-pipeline init` has not made.
+    """
     path = _sqlite_path(uri)
     if path is not None and not path.is_file():
         raise HomeError(f"The MLflow store {path} does not exist. Run `lm-pipeline init` first.")
@@ -251,7 +256,8 @@ def _cut(value: str, longest: int) -> str:
 
 
 @contextlib.contextmanager
-def _sorted_failures() -> Iterator[None]:
+def sorted_failures() -> Iterator[None]:
+    """What MLflow raises, as `RefusedError` or `UnreachableError`."""
     try:
         yield
     except MlflowException as error:
