@@ -72,3 +72,7 @@ class GatedCnn(nn.Module):
         """Multiply-adds of one token's forward pass."""
         del context_length
         return sum(p.numel() for p in self.layers.parameters() if p.dim() > 1)
+
+    def frozen_macs_per_token(self) -> int:
+        """Those of them whose weights are not trained: none."""
+        return 0

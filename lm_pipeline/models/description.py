@@ -6,6 +6,7 @@ what autograd keeps for the backward pass of one row, in models of one and of tw
 Shapes: T context length, V vocabulary.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -53,7 +54,8 @@ def describe_model(
     activations, state = measure_row(spec, training.context_length)
     width = spec.embedding_rank or spec.width
     # The loss keeps the gradient of its input and of the output matrix (see `models.loss`), and no logits.
-    output = BYTES * (rows * training.context_length * width + vocab_size * width)
+    targets = math.ceil(rows * training.context_length * model.target_fraction)
+    output = BYTES * width * (targets + (vocab_size if model.output_matrix.requires_grad else 0))
     forward = 2 * model.macs_per_token()
     tokens = training.num_steps * training.batch_size * training.context_length
     flops = tokens * model.flops_per_token()

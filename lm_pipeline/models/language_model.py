@@ -45,6 +45,10 @@ class Backbone(Protocol):
         """Multiply-adds of one token's forward pass."""
         ...
 
+    def frozen_macs_per_token(self) -> int:
+        """Those of them whose weights are not trained."""
+        ...
+
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "rnn": Recurrent,
@@ -170,12 +174,12 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, Tensor, State]:
         """Sum of what is trained on, to be differentiated once; sum of negative log-likelihoods; new state."""
         hidden_BTD, new_state = self(tokens_BT, state, documents_BT)
+        hidden_ND, targets_N = hidden_BTD.flatten(0, 1), targets_BT.flatten()
+        if self.is_bidirectional:  # which is asked for a few of the tokens only
+            asked = (targets_N != IGNORE).nonzero().squeeze(1)
+            hidden_ND, targets_N = hidden_ND[asked], targets_N[asked]
         objective, nll_sum = penalized_cross_entropy(
-            self._read_out(hidden_BTD).flatten(0, 1),
-            self.output_matrix,
-            self.output_bias_V,
-            targets_BT.flatten(),
-            penalties,
+            self._read_out(hidden_ND), self.output_matrix, self.output_bias_V, targets_N, penalties
         )
         return objective, nll_sum, new_state
 
@@ -192,15 +196,38 @@ class LanguageModel(nn.Module):
 
     def macs_per_token(self) -> int:
         """Multiply-adds of one token's forward pass, with `context_length` tokens in sight."""
-        projections = sum(
-            layer.weight.numel() for layer in (self.embedding_in, self.embedding_out) if layer is not None
-        )
         backbone = cast("Backbone", self.backbone).macs_per_token(self.context_length)
-        return backbone + projections + self.output_matrix.numel()
+        return backbone + sum(matrix.numel() for matrix in (*self._entrance(), *self._exit()))
 
     def flops_per_token(self) -> int:
-        """Floating-point operations of forward and backward per training token (2 per multiply-add, backward twice)."""
-        return 6 * self.macs_per_token()
+        """Floating-point operations of forward and backward per training token.
+
+        Two for each multiply-add, twice as many backwards: for the gradient of what enters a layer, and for that of its
+        weights, which frozen ones do without. An encoder's output layer reads the masked tokens only. That nothing
+        before the first adapter has a gradient is left out of account; it is a part of one layer.
+        """
+        backbone, share = cast("Backbone", self.backbone), self.target_fraction
+        macs = backbone.macs_per_token(self.context_length) + sum(matrix.numel() for matrix in self._entrance())
+        frozen = backbone.frozen_macs_per_token() + _frozen(self._entrance())
+        output, frozen_output = sum(matrix.numel() for matrix in self._exit()), _frozen(self._exit())
+        return round(6 * (macs + share * output) - 2 * (frozen + share * frozen_output))
+
+    @property
+    def target_fraction(self) -> float:
+        """The part of the tokens of a training that are learned from: an encoder's masked ones, elsewhere all."""
+        return self.spec.mask_fraction if isinstance(self.spec, EncoderModel) else 1.0
+
+    def _entrance(self) -> tuple[Tensor, ...]:
+        """Matrices before the backbone; looking up an embedding is none."""
+        return () if self.embedding_in is None else (self.embedding_in.weight,)
+
+    def _exit(self) -> tuple[Tensor, ...]:
+        """Matrices behind it."""
+        return (self.output_matrix,) if self.embedding_out is None else (self.embedding_out.weight, self.output_matrix)
+
+
+def _frozen(matrices: tuple[Tensor, ...]) -> int:
+    return sum(matrix.numel() for matrix in matrices if not matrix.requires_grad)
 
 
 def build_model(spec: NeuralSpec, vocab_size: int, context_length: int) -> LanguageModel:

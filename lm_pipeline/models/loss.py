@@ -42,12 +42,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_N: Tensor, penalties: Penalties
     ) -> tuple[Tensor, Tensor]:
-        needs_gradient = any(ctx.needs_input_grad[:3])
+        hidden_learns, weight_learns, bias_learns = ctx.needs_input_grad[:3]
         smoothing, z_loss = penalties.label_smoothing, penalties.z_loss
         total, extra = torch.zeros(2, dtype=torch.float32, device=hidden_ND.device)
-        grad_hidden = torch.empty_like(hidden_ND) if needs_gradient else None
-        grad_weight = torch.zeros_like(weight_VD) if needs_gradient else None
-        grad_bias = torch.zeros_like(bias_V) if needs_gradient else None
+        grad_hidden = torch.empty_like(hidden_ND) if hidden_learns else None
+        grad_weight = torch.zeros_like(weight_VD) if weight_learns else None
+        grad_bias = torch.zeros_like(bias_V) if bias_learns else None
         rows = max(1, CHUNK_LOGITS // weight_VD.shape[0]) if hidden_ND.device.type == "cpu" else 8192
         for begin in range(0, hidden_ND.shape[0], rows):
             part = slice(begin, begin + rows)
@@ -65,7 +65,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if smoothing or z_loss:
                 penalty = smoothing * (chosen - mean) + z_loss * normaliser.square()
                 extra += penalty.masked_fill(~counted, 0.0).sum()
-            if grad_hidden is not None and grad_weight is not None and grad_bias is not None:
+            if hidden_learns or weight_learns or bias_learns:
                 # d objective / d logits = (1 + 2 z normaliser) softmax - (1 - e) onehot - e / V, and nothing where the
                 # target is ignored.
                 weight = counted / sums
@@ -75,10 +75,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 gradient.scatter_add_(1, index, (smoothing - 1) * counted.float().unsqueeze(1))
                 if smoothing:
                     gradient -= (smoothing / weight_VD.shape[0]) * counted.float().unsqueeze(1)
-                grad_bias += gradient.sum(dim=0)
+                if grad_bias is not None:
+                    grad_bias += gradient.sum(dim=0)
                 gradient = gradient.to(hidden_ND.dtype)
-                torch.mm(gradient, weight_VD, out=grad_hidden[part])
-                grad_weight.addmm_(gradient.t(), hidden_ND[part])
+                if grad_hidden is not None:
+                    torch.mm(gradient, weight_VD, out=grad_hidden[part])
+                if grad_weight is not None:  # that of a frozen matrix would cost as much as the rest
+                    grad_weight.addmm_(gradient.t(), hidden_ND[part])
         ctx.gradients = grad_hidden, grad_weight, grad_bias
         ctx.mark_non_differentiable(total)
         return total + extra, total

@@ -155,6 +155,10 @@ class Recurrent(nn.Module):
         del context_length
         return sum(parameter.numel() for parameter in self.cells.parameters() if parameter.dim() > 1)
 
+    def frozen_macs_per_token(self) -> int:
+        """Those of them whose weights are not trained: none."""
+        return 0
+
 
 def _as_tuple(after: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (after,) if isinstance(after, Tensor) else tuple(after)

@@ -233,9 +233,16 @@ class Stack(nn.Module):
 
     def macs_per_token(self, context_length: int) -> int:
         """Multiply-adds of one token's forward pass; a causal one attends to half of `context_length` on average."""
-        matrices = sum(p.numel() for p in self.blocks.parameters() if p.dim() > 1) * self.num_layers // len(self.blocks)
         seen = context_length if self.causal else 2 * context_length
-        return matrices + self.num_layers * self.attention_units * seen
+        matrices = sum(p.numel() for p in self.blocks.parameters() if p.dim() > 1)
+        return self._all_layers(matrices) + self.num_layers * self.attention_units * seen
+
+    def frozen_macs_per_token(self) -> int:
+        """Those of them whose weights are not trained: an adapted model's own ones."""
+        return self._all_layers(sum(p.numel() for p in self.blocks.parameters() if p.dim() > 1 and not p.requires_grad))
+
+    def _all_layers(self, macs: int) -> int:
+        return macs * self.num_layers // len(self.blocks)
 
 
 class Transformer(Stack):
@@ -277,3 +284,7 @@ class Encoder(nn.Module):
     def macs_per_token(self, context_length: int) -> int:
         """Multiply-adds of one token's forward pass."""
         return self.stack.macs_per_token(context_length) + self.head.weight.numel()
+
+    def frozen_macs_per_token(self) -> int:
+        """Those of them whose weights are not trained."""
+        return self.stack.frozen_macs_per_token() + (0 if self.head.weight.requires_grad else self.head.weight.numel())

@@ -185,7 +185,7 @@ def log_step(session: Session, training: Training, curve: Curve, reporter: Repor
         "gradient_norm": counters.gradient_norm,
         "weight_norm": total_norm([p.detach() for p in session.model.parameters()]).item(),
         "tokens_per_second": speed,
-        "mfu": speed * session.model.flops_per_token() / (session.peak_flops * session.world.size),
+        "mfu": utilisation(session, speed),
     }
     if not math.isfinite(counters.gradient_norm):
         del values["gradient_norm"]
@@ -195,6 +195,12 @@ def log_step(session: Session, training: Training, curve: Curve, reporter: Repor
     reporter.point(counters.step, values | seconds, clock.total / counters.step)
     counters.interval_nll, counters.interval_targets, counters.logged_seconds = 0.0, 0, clock.training
     clock.lap("logging")
+
+
+def utilisation(session: Session, speed: float) -> float:
+    """Operations a second as a fraction of the devices' peak, at so many targets a second."""
+    tokens_per_second = speed / session.model.target_fraction
+    return tokens_per_second * session.model.flops_per_token() / (session.peak_flops * session.world.size)
 
 
 def log_validation(session: Session, training: Training, plan: Plan, curve: Curve, reporter: Reporter) -> None:

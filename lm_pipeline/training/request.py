@@ -25,7 +25,7 @@ from lm_pipeline.tokenization.shards import Shard
 from lm_pipeline.tokenization.tokenizer import BOS
 from lm_pipeline.training.interruption import EXIT_CODE
 from lm_pipeline.training.job import CURVE, SNAPSHOTS, Job
-from lm_pipeline.training.loop import train
+from lm_pipeline.training.loop import train, utilisation
 from lm_pipeline.training.mixture import epochs_read, mix_corpora
 from lm_pipeline.training.parallel import joined_world
 from lm_pipeline.training.plan import TokenStream
@@ -195,7 +195,7 @@ def _write_outputs(
             "wall_seconds": clock.total,
             "seconds": clock.seconds,
             "tokens_per_second": speed,
-            "mfu": speed * model.flops_per_token() / (session.peak_flops * session.world.size),
+            "mfu": utilisation(session, speed),
             "peak_flops": session.peak_flops,
             "peak_memory_bytes": _peak_memory(),
             "final_train_loss": counters.train_loss,

@@ -11,6 +11,8 @@ from lm_pipeline.models.loss import (
     token_losses,
 )
 
+SHAPES = {"hidden": "ND", "weight": "VD", "bias": "V", "targets": "N"}
+
 
 def problem(num_tokens=37, width=8, vocab_size=23, scale=1.0):
     torch.manual_seed(0)
@@ -32,6 +34,20 @@ def test_value_and_gradients_are_those_of_torch_whatever_the_chunk(chunk_logits,
     expected = torch.autograd.grad(theirs * 0.3, (hidden, weight, bias))
     for gradient, reference in zip(torch.autograd.grad(ours * 0.3, (hidden, weight, bias)), expected, strict=True):
         torch.testing.assert_close(gradient, reference, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("learning", ["hidden", "weight", "bias", "hidden and bias"])
+def test_what_is_frozen_costs_no_gradient_and_changes_no_other(learning):
+    tensors = dict(zip(("hidden", "weight", "bias", "targets"), problem(), strict=True))
+    for name in ("hidden", "weight", "bias"):
+        tensors[name] = tensors[name].detach().requires_grad_(name in learning)
+    linear_cross_entropy(**{f"{name}_{shape}": tensors[name] for name, shape in SHAPES.items()}).backward()
+    hidden, weight, bias, targets = problem()
+    linear_cross_entropy(hidden, weight, bias, targets).backward()
+    for name, reference in (("hidden", hidden), ("weight", weight), ("bias", bias)):
+        found = tensors[name].grad
+        assert (found is None) == (name not in learning)
+        assert found is None or torch.equal(found, reference.grad)
 
 
 def test_huge_logits_neither_overflow_nor_lose_the_loss():

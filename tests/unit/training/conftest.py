@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, LstmModel, RnnModel, TransformerModel
+from lm_pipeline.models.language_model import NeuralSpec, build_model, lora_of, published_spec
+from lm_pipeline.models.storage import save_model
+from lm_pipeline.specs.model import CnnModel, EncoderModel, GruModel, Lora, LstmModel, RnnModel, TransformerModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training.job import Job
 from lm_pipeline.training.plan import TokenStream
@@ -23,6 +25,19 @@ SPECS = {
     "encoder": EncoderModel(num_layers=2, width=16, num_heads=2, dropout=0.1, mask_fraction=0.3),
 }
 
+FORMS = {
+    "rnn relu": RnnModel(width=16, nonlinearity="relu", initialisation="le_2015", dropout=0.1),
+    "lstm, every dropout": LstmModel(
+        width=16, dropout=0.1, variational_dropout=True, embedding_dropout=0.1, weight_drop=0.2
+    ),
+    "gpt2": TransformerModel(form="gpt2", width=16, num_heads=2, dropout=0.1),
+    "llama": TransformerModel(form="llama", width=16, num_heads=4, num_kv_heads=2, dropout=0.1),
+    "albert": EncoderModel(width=16, num_heads=2, dropout=0.1, share_layers=True, embedding_rank=8),
+    "transformer, adapted": TransformerModel(width=16, num_heads=2, lora=Lora(rank=2, dropout=0.1)),
+    "encoder, adapted": EncoderModel(width=16, num_heads=2, dropout=0.1, lora=Lora(rank=2, targets=("qkv", "down"))),
+}
+"""What else a spec can make of a family."""
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
@@ -32,6 +47,12 @@ def _one_thread():
 @pytest.fixture(params=SPECS)
 def family(request) -> str:
     """Each neural family in turn."""
+    return request.param
+
+
+@pytest.fixture(params=SPECS | FORMS)
+def form(request) -> str:
+    """Each neural family in turn, and its forms."""
     return request.param
 
 
@@ -55,8 +76,17 @@ def make_stream() -> Callable[..., TokenStream]:
 
 @pytest.fixture(scope="session")
 def make_job(tmp_path_factory) -> Callable[..., Job]:
-    """Builds a job of a family in a folder; keyword arguments are settings of the training."""
+    """Builds a job of a family or form in a folder; keyword arguments are settings of the training."""
     measurements = tmp_path_factory.mktemp("measurements")
+
+    def base_of(spec: NeuralSpec) -> Path:
+        """The model that an adapted one begins with."""
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            model = build_model(published_spec(spec), VOCAB_SIZE, 8)
+        folder = tmp_path_factory.mktemp("base")
+        save_model(model.state_dict(), {}, folder)
+        return folder
 
     def make(family: str, work_dir: Path, **settings) -> Job:
         defaults = {
@@ -72,8 +102,9 @@ def make_job(tmp_path_factory) -> Callable[..., Job]:
             "num_threads": 1,
             "learning_rate": 0.01,
         }
+        spec = (SPECS | FORMS)[family]
         return Job(
-            spec=SPECS[family],
+            spec=spec,
             training=Training(**defaults | settings),
             vocab_size=VOCAB_SIZE,
             train=synthetic_stream(),
@@ -82,6 +113,7 @@ def make_job(tmp_path_factory) -> Callable[..., Job]:
             key="job",
             name_documents=lambda rows: [f"document-{row}" for row in rows],
             measurements=measurements,
+            base=None if lora_of(spec) is None else base_of(spec),
         )
 
     return make

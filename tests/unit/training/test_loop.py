@@ -2,18 +2,22 @@ import dataclasses
 import json
 import os
 import signal
+from typing import get_args
 
 import pytest
 import torch
 
 from lm_pipeline.errors import InputError
+from lm_pipeline.models.language_model import BACKBONES
+from lm_pipeline.specs.experiment import ExperimentSpec
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training import checkpoint
 from lm_pipeline.training.beginning import begin
 from lm_pipeline.training.clock import PARTS
 from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.guard import DivergedError
-from lm_pipeline.training.loop import backward, train
+from lm_pipeline.training.loop import backward, train, utilisation
+from tests.unit.training.conftest import SPECS
 
 VOLATILE = ("elapsed_seconds", "seconds", "tokens_per_second", "mfu")
 
@@ -50,8 +54,14 @@ def stop_at(listener, step):
     listener.at_point = interfere
 
 
-def test_resume_is_bitwise_identical_to_no_interruption(family, make_job, listener, tmp_path):
-    whole, cut = make_job(family, tmp_path / "whole"), make_job(family, tmp_path / "cut")
+def test_every_family_and_task_is_resumed_here():
+    assert {spec.family for spec in SPECS.values()} == set(BACKBONES)
+    tasks = get_args(ExperimentSpec.model_fields["task"].annotation)
+    assert tasks == ("language_modeling",), "what follows is language modelling, of the next token or of masked ones"
+
+
+def test_resume_is_bitwise_identical_to_no_interruption(form, make_job, listener, tmp_path):
+    whole, cut = make_job(form, tmp_path / "whole"), make_job(form, tmp_path / "cut")
     train(whole, listener)
     for step in (2, 6, 8):
         stop_at(listener, step)
@@ -67,9 +77,9 @@ def test_resume_is_bitwise_identical_to_no_interruption(family, make_job, listen
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, 12))
-def test_resume_is_bitwise_identical_at_every_step(family, step, make_job, listener, tmp_path):
+def test_resume_is_bitwise_identical_at_every_step(form, step, make_job, listener, tmp_path):
     settings = {"accumulation": 2, "log_interval": 1}
-    whole, cut = make_job(family, tmp_path / "whole", **settings), make_job(family, tmp_path / "cut", **settings)
+    whole, cut = make_job(form, tmp_path / "whole", **settings), make_job(form, tmp_path / "cut", **settings)
     train(whole, listener)
     stop_at(listener, step)
     train(cut, listener)
@@ -188,6 +198,15 @@ def test_recurrent_models_carry_their_state_and_others_do_not(family, make_job, 
     assert all((state is not None) == session.model.is_recurrent for state in session.carried)
 
 
+def test_the_utilisation_of_an_encoder_counts_what_it_reads_and_not_what_it_is_asked(make_job, listener, tmp_path):
+    session, _ = train(make_job("encoder", tmp_path, num_steps=40), listener)
+    counters, seconds = session.counters, session.clock.training
+    assert counters.num_tokens < 0.4 * 40 * 4 * 8
+    reported = utilisation(session, counters.num_tokens / seconds) * session.peak_flops * seconds
+    # Beginnings of documents are read and never asked for; which tokens are masked is chance.
+    assert reported == pytest.approx(40 * 4 * 8 * session.model.flops_per_token(), rel=0.25)
+
+
 def test_the_best_weights_are_those_of_the_best_validation(make_job, listener, tmp_path):
     job = make_job("cnn", tmp_path, num_steps=16, learning_rate=0.5, schedule="constant", validation_interval=2)
     session, _ = train(job, listener)
@@ -274,7 +293,7 @@ def test_a_leaping_loss_is_skipped_and_named(make_job, listener, tmp_path, monke
         return nll * (4.0 if session.counters.position == 90 else 1.0), count, carried
 
     monkeypatch.setattr(loop, "backward", leaping)
-    session, _ = train(make_job("lstm", tmp_path, num_steps=100), listener)
+    session, _ = train(make_job("lstm", tmp_path, num_steps=40), listener)
     assert session.counters.skipped_steps == [91]
     assert any("step 91 skipped: the loss is" in line and "64 steps before" in line for line in listener.lines)
 
