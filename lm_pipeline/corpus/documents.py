@@ -1,9 +1,9 @@
 """From raw files to measured documents and quarantined records, and back to those documents that are kept.
 
-A corpus is cleaned in *parts* of about 64 MB: small files are packed together, large files of lines are cut by byte
-range. A part is an artifact of its own, so a new file costs only itself. What the corpus then contains does not
-depend on how it was cut: documents are identified by file and record, read in the order of both, and digested row by
-row.
+A corpus is cleaned in *parts* of about 64 MB: small files are packed together; large files of lines, tables and JSON
+arrays are cut by byte range. A part is an artifact of its own, so a new file costs only itself. What the corpus then
+contains does not depend on how it was cut: documents are identified by file and record, read in the order of both, and
+digested row by row.
 
 Per part three Parquet files, whose columns are in `corpus/document_tables.py`: every record is a row of `documents`
 (and one of `statistics`), or one of `quarantine`. A part knows no thresholds: which of its documents are kept is
@@ -11,6 +11,7 @@ decided from the statistics (`corpus/decisions.py`).
 """
 
 import contextlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from lm_pipeline.corpus.document_tables import (
     sum_digests,
 )
 from lm_pipeline.corpus.raw_files import RawFile, member_path, raw_path
-from lm_pipeline.corpus.readers.read import divisible, read_records
+from lm_pipeline.corpus.readers.read import divisible, ranges, read_records
 from lm_pipeline.corpus.readers.records import Quarantined, Record
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.corpus import CorpusSpec
@@ -45,32 +46,48 @@ BATCH_RECORDS = 8192
 BATCH_CHARACTERS = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Slice:
-    """A raw file, or the lines of it that begin in the bytes from `start` to before `end` (None: its end)."""
+    """A raw file, or the records of it that begin in the bytes from `start` to before `end` (None: its end).
+
+    `record` is the index of the first of them, where the format's ranges begin at records; else 0.
+    """
 
     file: str
     sha256: str
     start: int = 0
     end: int | None = None
+    record: int = 0
 
 
 Part = tuple[Slice, ...]
 """What is cleaned together. As JSON: a list of `dataclasses.asdict(slice)`."""
 
 
-def plan_parts(files: Sequence[RawFile], spec: CorpusSpec, previous: Sequence[Part] = ()) -> list[Part]:
+def plan_parts(
+    files: Sequence[RawFile], spec: CorpusSpec, previous: Sequence[Part] = (), *, read_alike: bool = False
+) -> list[Part]:
     """Cover every file exactly once.
 
     Args:
         files: the corpus's raw files.
         spec: how they are read.
         previous: the parts of an earlier plan. Those whose slices are all still wanted stay as they are, first.
+        read_alike: whether the earlier plan was made for the same format, fields and limits. Then files that it has
+            are cut as there, and not looked into again.
 
     Returns:
         The parts; new ones in the order of the files.
     """
-    wanted = dict.fromkeys(piece for file in sorted(files, key=lambda file: file.path) for piece in _cut(file, spec))
+    known: dict[tuple[str, str], list[Slice]] = {}
+    if read_alike:
+        for piece in sorted(itertools.chain(*previous), key=lambda piece: piece.start):
+            known.setdefault((piece.file, piece.sha256), []).append(piece)
+    wanted = dict.fromkeys(
+        piece
+        for file in sorted(files, key=lambda file: file.path)
+        for piece in known.get((file.path, file.sha256)) or _cut(file, spec)
+    )
     kept = []
     for part in previous:
         if part and all(piece in wanted for piece in part):
@@ -84,9 +101,7 @@ def plan_parts(files: Sequence[RawFile], spec: CorpusSpec, previous: Sequence[Pa
 def _cut(file: RawFile, spec: CorpusSpec) -> list[Slice]:
     if file.bytes <= PART_BYTES or not divisible(file, spec):
         return [Slice(file.path, file.sha256)]
-    starts = range(0, file.bytes, PART_BYTES)
-    ends = [*starts[1:], None]
-    return [Slice(file.path, file.sha256, start, end) for start, end in zip(starts, ends, strict=True)]
+    return [Slice(file.path, file.sha256, *found) for found in ranges(file, spec, PART_BYTES)]
 
 
 def _pack(slices: Iterable[Slice], sizes: Mapping[str, int]) -> list[Part]:
@@ -190,7 +205,7 @@ def _batches(
         file = files[piece.file]
         if piece.start == 0:  # once a file, not once a slice
             _verify(file, piece)
-        for item in read_records(file, spec, piece.start, piece.end):
+        for item in read_records(file, spec, piece.start, piece.end, piece.record):
             if isinstance(item, Quarantined):
                 quarantined.append((member_path(piece.file, item.member), item))
             else:

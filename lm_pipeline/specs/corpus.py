@@ -102,6 +102,14 @@ class JsonlFormat(Spec):
     """Character set, as for text."""
 
 
+class JsonFormat(Spec):
+    """JSON documents: an array of objects, one object, or objects one after the other, each a record."""
+
+    kind: Literal["json"] = "json"
+    encoding: Charset = "auto"
+    """Character set, as for text."""
+
+
 class CsvFormat(Spec):
     """Comma- or tab-separated values (RFC 4180), one record a row."""
 
@@ -182,6 +190,7 @@ Format = Annotated[
     AutoFormat
     | TextFormat
     | JsonlFormat
+    | JsonFormat
     | CsvFormat
     | ParquetFormat
     | ArrowFormat

@@ -83,7 +83,7 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
     from lm_pipeline.corpus.raw_files import raw_files
 
     table = build.inputs["raw"].path("files.parquet")
-    parts = plan_parts(raw_files(table), spec, _previous_parts(build))
+    parts = plan_parts(raw_files(table), spec, _previous_parts(build), read_alike=_is_read_alike(name, spec, build))
     home, store, fields = str(build.home.root), str(build.store.root), spec.model_dump(mode="json")
     builder = PartBuilder(home, store, name, fields, dict(build.outside), str(table))
     artifacts, num_built = build_parts(builder, parts, build.log)
@@ -128,3 +128,14 @@ def _previous_parts(build: Build) -> "list[Part]":
     from lm_pipeline.corpus.documents import read_plan
 
     return read_plan(build.previous.path("plan.json")) if build.previous else []
+
+
+def _is_read_alike(name: str, spec: CorpusSpec, build: Build) -> bool:
+    """Whether the previous artifact's raw files were cut by what they are cut by now."""
+    if build.previous is None or build.previous.manifest["stage_version"] != versions.DOCUMENTS.version:
+        return False
+
+    def reading(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+        return fields["format"], fields["fields"], fields["cleaning"]["max_line_bytes"]
+
+    return reading(build.previous.manifest["spec"]) == reading(cleaning_fields(name, spec))

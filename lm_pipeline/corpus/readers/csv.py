@@ -12,8 +12,9 @@ from itertools import chain
 from typing import NamedTuple
 
 from lm_pipeline.corpus.readers.columns import wanted_columns
+from lm_pipeline.corpus.readers.compression import file_chunks
 from lm_pipeline.corpus.readers.encodings import UTF8_BOM
-from lm_pipeline.corpus.readers.lines import Line
+from lm_pipeline.corpus.readers.lines import Line, split_lines
 from lm_pipeline.corpus.readers.opened import Opened
 from lm_pipeline.corpus.readers.records import Quarantined, Record, excerpt, record_of
 from lm_pipeline.specs.corpus import CsvFormat
@@ -31,30 +32,34 @@ class _Row(NamedTuple):
     line: str
 
 
+class _Table(NamedTuple):
+    """A table whose header was read."""
+
+    delimiter: str
+    header: Sequence[str]
+    rows: Iterator[tuple[int, _Row | Quarantined]]
+    """Where each row after the header begins, and the row."""
+
+
 def read(file: Opened) -> Iterator[Record | Quarantined]:
     """Yield a record or its reason for every row after the header; blank lines are none, the record index is the row's.
 
     A file without a column that `fields` names is one quarantined record.
     """
-    csv.field_size_limit(sys.maxsize)  # rows are bounded here; the module's own limit is 128 KB a field
-    declared = file.spec.format if isinstance(file.spec.format, CsvFormat) else CsvFormat()
-    delimiter = declared.delimiter if declared.delimiter != "auto" else _sniff(file, declared.columns)
-    rows = _rows(file, delimiter)
-    header: Sequence[str] = declared.columns
-    if not header:
-        first = next(rows, None)
-        if first is None:
-            return
-        if isinstance(first, Quarantined):
-            yield Quarantined(None, first.byte_offset, first.reason, f"in the header: {first.detail}", first.excerpt)
-            return
-        header = first.cells
-    columns = wanted_columns(file, header)
-    if isinstance(columns, Quarantined):
-        yield columns
+    table = _open_table(file)
+    if isinstance(table, Quarantined) and not file.start:
+        yield table
+    if not isinstance(table, _Table):
         return
+    header, rows = table.header, table.rows
+    if file.start:
+        assert file.path is not None, "only a plain file has byte ranges"
+        lines = split_lines(file_chunks(file.path, file.start), file.max_bytes, file.start)
+        rows = _rows(file, table.delimiter, lines)
     where = file.has_offsets
-    for number, row in enumerate(rows):
+    for number, (begin, row) in enumerate(rows, file.record):
+        if file.end is not None and begin >= file.end:
+            return
         if isinstance(row, Quarantined):
             yield Quarantined(number, row.byte_offset, row.reason, row.detail, row.excerpt)
         elif len(row.cells) != len(header):
@@ -65,21 +70,49 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
             yield record_of(dict(zip(header, row.cells, strict=True)), file.fields, number, file.max_bytes, **place)
 
 
-def _rows(file: Opened, delimiter: str) -> Iterator[_Row | Quarantined]:
-    lines = file.lines()
+def starts(file: Opened) -> Iterator[tuple[int, int]]:
+    """Where each row begins, and its record index: there a file can be cut, whatever is wrong with its quotation marks.
+
+    Rows are found by the reader itself, for which place a row begins at depends on all the rows before it.
+    """
+    table = _open_table(file)
+    if isinstance(table, _Table):
+        yield from ((begin, number) for number, (begin, _) in enumerate(table.rows))
+
+
+def _open_table(file: Opened) -> _Table | Quarantined | None:
+    """The table from its beginning; why it cannot be used; or None for a file without any row."""
+    csv.field_size_limit(sys.maxsize)  # rows are bounded here; the module's own limit is 128 KB a field
+    declared = file.spec.format if isinstance(file.spec.format, CsvFormat) else CsvFormat()
+    delimiter = declared.delimiter if declared.delimiter != "auto" else _sniff(file, declared.columns)
+    rows = _rows(file, delimiter, split_lines(file.text_chunks(), file.max_bytes))
+    header: Sequence[str] = declared.columns
+    if not header:
+        _, first = next(rows, (0, None))
+        if first is None:
+            return None
+        if isinstance(first, Quarantined):
+            return Quarantined(None, first.byte_offset, first.reason, f"in the header: {first.detail}", first.excerpt)
+        header = first.cells
+    columns = wanted_columns(file, header)
+    return columns if isinstance(columns, Quarantined) else _Table(delimiter, header, rows)
+
+
+def _rows(file: Opened, delimiter: str, lines: Iterator[Line]) -> Iterator[tuple[int, _Row | Quarantined]]:
+    """Where each row begins, and the row or why it is none."""
     waiting: deque[Line] = deque()  # lines of a row that was none, to be read again
     while (line := waiting.popleft() if waiting else next(lines, None)) is not None:
         if not (line.reason or line.data.strip(b" \r\n")):
             continue
         text = _text(file, line)
         if isinstance(text, Quarantined):
-            yield text
+            yield line.offset, text
             continue
         cells = text.rstrip("\r\n")
         if '"' not in cells:
-            yield _Row(cells.split(delimiter), line.offset, line.length - (len(text) - len(cells)), text)
+            yield line.offset, _Row(cells.split(delimiter), line.offset, line.length - (len(text) - len(cells)), text)
             continue
-        yield _quoted_row(file, delimiter, line, text, chain(_drain(waiting), lines), waiting)
+        yield line.offset, _quoted_row(file, delimiter, line, text, chain(_drain(waiting), lines), waiting)
 
 
 def _drain(waiting: deque[Line]) -> Iterator[Line]:

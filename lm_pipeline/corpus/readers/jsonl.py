@@ -27,10 +27,19 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
             continue
         # The line end stays on: JSON allows it, and cutting it off would copy a line that may be long.
         text = file.decode(data, line.number, where)
-        yield text if isinstance(text, Quarantined) else _parse(file, text, line.number, where, length)
+        yield text if isinstance(text, Quarantined) else parse(file, text, line.number, where, length)
 
 
-def _parse(file: Opened, text: str, number: int, where: int | None, length: int) -> Record | Quarantined:
+def parse(file: Opened, text: str, number: int, where: int | None, length: int) -> Record | Quarantined:
+    """The record that a JSON object is, or why it is none.
+
+    Args:
+        file: what is read.
+        text: the object.
+        number: its record index.
+        where: its place in the file, in bytes; None where it has none.
+        length: its length in bytes.
+    """
     try:
         value = json.loads(text)
     except RecursionError:

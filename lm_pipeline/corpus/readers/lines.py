@@ -44,8 +44,7 @@ def split_lines(
         number: index of the first line.
         end: no line that begins at or after this position is yielded.
     """
-    kept: list[bytes] = []
-    length = 0
+    pieces = Pieces(max_bytes)
     if end is not None and offset >= end:
         return
     try:
@@ -54,38 +53,58 @@ def split_lines(
             while position < len(chunk):
                 newline = chunk.find(b"\n", position)
                 stop = newline + 1 or len(chunk)
-                if newline >= 0 and not length and stop - position <= max_bytes:  # nearly every line
+                if newline >= 0 and not pieces.length and stop - position <= max_bytes:  # nearly every line
                     yield Line(number, offset, stop - position, chunk[position:stop])
                     offset, number, position = offset + stop - position, number + 1, stop
                     if end is not None and offset >= end:
                         return
                     continue
-                length += stop - position
-                # The first piece past the limit turns the line into its head; later ones are only counted.
-                if length <= max_bytes:
-                    kept.append(chunk[position:stop])
-                elif length - (stop - position) <= max_bytes:
-                    kept = [b"".join([*kept[:2], chunk[position:stop]])[:_HEAD]]
+                pieces.add(chunk[position:stop])
                 position = stop
                 if newline >= 0:
-                    line = _line(number, offset, length, kept, max_bytes)
-                    # Dropped before the line is handed on: a long line must not be held twice.
-                    offset, number, kept, length = offset + length, number + 1, [], 0
+                    line = pieces.line(number, offset)
+                    offset, number = offset + line.length, number + 1
                     yield line
                     if end is not None and offset >= end:
                         return
     except DamagedStreamError as error:
-        yield Line(number, offset, length, b"".join(kept[:2])[:_HEAD], error.reason, error.detail)
+        yield Line(number, offset, pieces.length, pieces.head(), error.reason, error.detail)
         return
-    if length:
-        yield _line(number, offset, length, kept, max_bytes)
+    if pieces.length:
+        yield pieces.line(number, offset)
 
 
-def _line(number: int, offset: int, length: int, kept: list[bytes], max_bytes: int) -> Line:
-    if length <= max_bytes:
-        return Line(number, offset, length, kept[0] if len(kept) == 1 else b"".join(kept))
-    detail = f"{length} bytes; cleaning.max_line_bytes is {max_bytes}"
-    return Line(number, offset, length, kept[0], "too_long", detail)
+class Pieces:
+    """A line or another record that is put together from pieces of chunks; past a limit only its head is held."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._kept: list[bytes] = []
+        self.length = 0
+
+    def add(self, piece: bytes) -> None:
+        """Append what follows."""
+        was_short = self.length <= self._max_bytes
+        self.length += len(piece)
+        # The first piece past the limit turns the line into its head; later ones are only counted.
+        if self.length <= self._max_bytes:
+            self._kept.append(piece)
+        elif was_short:
+            self._kept = [b"".join([*self._kept[:2], piece])[:_HEAD]]
+
+    def head(self) -> bytes:
+        """The first bytes."""
+        return b"".join(self._kept[:2])[:_HEAD]
+
+    def line(self, number: int, offset: int) -> Line:
+        """What was put together; the next pieces are another line's."""
+        # Dropped before the line is handed on: a long line must not be held twice.
+        kept, length = self._kept, self.length
+        self._kept, self.length = [], 0
+        if length <= self._max_bytes:
+            return Line(number, offset, length, kept[0] if len(kept) == 1 else b"".join(kept))
+        detail = f"{length} bytes; cleaning.max_line_bytes is {self._max_bytes}"
+        return Line(number, offset, length, kept[0], "too_long", detail)
 
 
 _known_lines: dict[tuple[Path, int, int], list[tuple[int, int]]] = {}

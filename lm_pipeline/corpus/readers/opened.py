@@ -36,8 +36,9 @@ class Opened:
             gone through once.
         expansion: watches what the raw file's streams become.
         path: a file on this machine with the same bytes; None where they come out of a compressed file or an archive.
-        start: first byte wanted, of a file with one record a line.
+        start: first byte wanted, of a file that is cut into ranges.
         end: first byte not wanted; None for all.
+        record: index of the first record of the range, where ranges begin at records and not anywhere.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Opened:
     path: Path | None = None
     start: int = 0
     end: int | None = None
+    record: int = 0
     _charset: str | None = None
 
     @property

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lm_pipeline.corpus.raw_files import RawFile, member_path
 from lm_pipeline.corpus.readers import (
@@ -13,6 +13,7 @@ from lm_pipeline.corpus.readers import (
     docx,
     epub,
     html,
+    json_values,
     jsonl,
     mediawiki,
     parquet,
@@ -31,6 +32,7 @@ from lm_pipeline.specs.corpus import CorpusSpec
 READERS: dict[str, Callable[[Opened], Iterator[Record | Quarantined]]] = {
     "text": text.read,
     "jsonl": jsonl.read,
+    "json": json_values.read,
     "csv": csv.read,
     "parquet": parquet.read,
     "arrow": arrow.read,
@@ -44,6 +46,9 @@ READERS: dict[str, Callable[[Opened], Iterator[Record | Quarantined]]] = {
 }
 """By `format.kind`."""
 
+STARTS: dict[str, Callable[[Opened], Iterator[tuple[int, int]]]] = {"csv": csv.starts, "json": json_values.starts}
+"""By `format.kind`: where each record begins and its index, for formats that can be cut there and nowhere else."""
+
 FORMATS = {
     ".txt": "text",
     ".text": "text",
@@ -51,6 +56,7 @@ FORMATS = {
     ".markdown": "text",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "csv",
     ".tab": "csv",
@@ -76,14 +82,14 @@ FORMATS = {
 """By extension, for `format: {kind: auto}`."""
 
 _OTHER_FORMATS = {
-    *(".json", ".xml"),
+    ".xml",
     *(".doc", ".odt", ".ppt", ".pptx", ".rtf", ".xls", ".xlsx"),
     *(".avro", ".npy", ".npz", ".orc", ".pickle", ".pkl"),
     *(".7z", ".lz4", ".rar"),
     *(".gif", ".jpeg", ".jpg", ".png"),
 }
 """Extensions that are known to hold neither plain text nor what a reader takes."""
-_TEXT_FORMATS = ("text", "jsonl", "csv")
+_TEXT_FORMATS = ("text", "jsonl", "json", "csv")
 _MARKS = {
     b"%pdf-": "pdf",
     b"warc/": "warc",
@@ -98,7 +104,7 @@ _ZIP_MARKS = {b"mimetypeapplication/epub+zip": "epub", b"[Content_Types].xml": "
 
 
 def read_records(
-    file: RawFile, spec: CorpusSpec, start: int = 0, end: int | None = None
+    file: RawFile, spec: CorpusSpec, start: int = 0, end: int | None = None, record: int = 0
 ) -> Iterator[Record | Quarantined]:
     """Yield every record of a raw file, or the reason why it could not be read.
 
@@ -108,9 +114,10 @@ def read_records(
     Args:
         file: the file.
         spec: its corpus: format, fields and limits.
-        start: first byte of the wanted range. A line belongs to the range in which it begins; a file that is not
+        start: first byte of the wanted range. A record belongs to the range in which it begins; a file that is not
             `divisible` belongs as a whole to the range that begins at 0.
         end: first byte that is not wanted; None for the end of the file.
+        record: index of the first record of the range, as `ranges` tells it.
 
     Raises:
         InputError: the file is gone or changed size since it was listed, or a query is wrong.
@@ -120,6 +127,7 @@ def read_records(
             if start:
                 return
             opened.end = None
+        opened.record = record
         yield from _read(opened)
 
 
@@ -153,8 +161,17 @@ def _archive_kind(opened: Opened) -> Literal["zip", "tar"] | None:
     return archive_kind(opened, suffix, is_known=suffix in _OTHER_FORMATS or suffix in FORMATS)
 
 
+class Range(NamedTuple):
+    """The records of a file that begin in the bytes from `start` to before `end` (None: its end)."""
+
+    start: int
+    end: int | None
+    record: int
+    """Index of the first of them, where the format's ranges begin at records; else 0."""
+
+
 def divisible(file: RawFile, spec: CorpusSpec) -> bool:
-    """Whether byte ranges of the file can be read apart: uncompressed, no UTF-16, with one record a line."""
+    """Whether byte ranges of the file can be read apart: uncompressed, no UTF-16, records one after the other."""
     if file.member is not None:
         return False
     file.check_size()
@@ -162,11 +179,31 @@ def divisible(file: RawFile, spec: CorpusSpec) -> bool:
         return _has_ranges(opened)
 
 
+def ranges(file: RawFile, spec: CorpusSpec, num_bytes: int) -> list[Range]:
+    """Cut a divisible file into ranges of about `num_bytes`.
+
+    Files of lines are not read for it: which line is the first of a range is found where the range is read. Where a
+    record may hold line ends (CSV, JSON), the file is gone through once, and ranges begin where records do.
+    """
+    starts = [(at, 0) for at in range(0, file.bytes, num_bytes)]
+    with open_file(file.location, file.name, spec) as opened:
+        kind = _detect(opened)
+        if isinstance(kind, str) and kind in STARTS:
+            starts = [(0, 0)]
+            for at, record in STARTS[kind](opened):
+                if at >= starts[-1][0] + num_bytes:
+                    starts.append((at, record))
+    ends = [*(at for at, _ in starts[1:]), None]
+    return [Range(at, end, record) for (at, record), end in zip(starts, ends, strict=True)]
+
+
 def _has_ranges(file: Opened) -> bool:
     if file.path is None or _archive_kind(file):
         return False
     kind = _detect(file)
-    return (kind == "jsonl" or (kind == "text" and file.unit == "line")) and file.has_offsets
+    if kind == "json":
+        return file.charset == "utf-8"
+    return (kind in ("jsonl", "csv") or (kind == "text" and file.unit == "line")) and file.has_offsets
 
 
 def _detect(file: Opened) -> str | Quarantined:

@@ -269,6 +269,27 @@ def test_the_corpus_does_not_depend_on_how_it_was_cut(tmp_path, monkeypatch):
     assert read_rejected(clean_of(cut)).collect().equals(read_rejected(clean_of(whole)).collect())
 
 
+@pytest.mark.parametrize("name", ["table.csv", "array.json"])
+def test_large_tables_and_arrays_are_cut_where_records_begin_and_are_looked_into_once(tmp_path, monkeypatch, name):
+    rows = [f'第{n}行\nwith two lines, and "marks" ' + "字" * (n % 9) for n in range(300)]
+    values = json.dumps([{"text": text} for text in rows], ensure_ascii=False, indent=1)
+    table = "text\n" + "".join('"' + text.replace('"', '""') + '"\n' for text in rows)
+    path = tmp_path / name
+    path.write_text(table if name.endswith("csv") else values, "utf-8")
+    file = RawFile(name, path.stat().st_size, digest_file(path), path)
+    spec = SPEC.model_copy(update={"cleaning": Cleaning(profile="none")})
+    whole, whole_summary = clean({name: file}, spec, tmp_path / "whole")
+    monkeypatch.setattr(documents, "PART_BYTES", 2000)
+    parts = plan_parts([file], spec)
+    assert len(parts) > 5
+    cut, cut_summary = clean({name: file}, spec, tmp_path / "cut", parts)
+    assert cut_summary == whole_summary
+    assert cut_summary["kept"] == 300
+    assert read_documents(clean_of(cut[::-1])).collect().equals(read_documents(clean_of(whole)).collect())
+    monkeypatch.setattr(documents, "ranges", lambda *_: pytest.fail("the file was looked into again"))
+    assert plan_parts([file], spec, parts, read_alike=True) == parts
+
+
 def test_the_digest_of_what_is_kept_is_that_of_its_rows(tmp_path):
     folders, summary = clean(raw(tmp_path, a=[ENGLISH, CHINESE, "short"]), SPEC, tmp_path / "out")
     rows = read_documents(clean_of(folders)).select(*DOCUMENTS, *STATISTICS).collect()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lm_pipeline.corpus.readers.read import ranges, read_records
 from lm_pipeline.corpus.readers.records import Quarantined, Record
 from lm_pipeline.specs.corpus import CsvFormat
 
@@ -114,3 +115,33 @@ def test_real_tables_are_read_whole(reading, shared_data):
     items = reading("bbc.csv.gz", bbc, text=header[-1])
     assert len(items) == 2225
     assert all(isinstance(item, Record) for item in items)
+
+
+CELLS = st.sampled_from(
+    [*('"', '""', ",", "\n", "\r\n", "\t", "a", "中文", '"two\nlines"', '"a"b', "x,y\n", "\udcff", "\0"), "long " * 300]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(CELLS, max_size=30), st.integers(1, 60), st.sampled_from(["a.csv", "a.tsv"]), st.booleans())
+def test_ranges_read_apart_are_the_file_read_whole(reading, cells, num_bytes, name, has_header):
+    separator = "\t" if name.endswith("tsv") else ","
+    data = (f"id{separator}text\n" * has_header + "".join(cells)).encode("utf-8", "surrogateescape")
+    table = CsvFormat() if has_header else CsvFormat(columns=("id", "text"))
+    file, spec = reading.file(name, data), reading.spec(table, max_line_bytes=1024)
+    whole = list(read_records(file, spec))
+    cut = ranges(file, spec, num_bytes)
+    assert [item for part in cut for item in read_records(file, spec, *part)] == whole
+    assert len(cut) > 1 or len(data) < 2 * num_bytes or len(whole) < 3 or cut[0].end is None
+
+
+def test_no_range_begins_within_a_quoted_field(reading):
+    rows = [f'{n},"line one\n{n},line two ""{n}""\n\n第三行"\n' for n in range(100)]
+    file, spec = reading.file("a.csv", "".join(["n,text\n", *rows]).encode()), reading.spec()
+    cut = ranges(file, spec, 500)
+    assert len(cut) > 8
+    assert [part.record for part in cut] == sorted({part.record for part in cut})
+    apart = [record for part in cut for record in read_records(file, spec, *part)]
+    assert [record.record for record in apart] == list(range(100))
+    assert apart == list(read_records(file, spec))
+    assert all(record.text.endswith("第三行") for record in apart)

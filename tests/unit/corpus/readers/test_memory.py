@@ -1,5 +1,6 @@
 """Memory is set by a batch and by `cleaning.max_line_bytes`, not by a file or a line: peaks of child processes."""
 
+import json
 import random
 import subprocess
 import sys
@@ -39,16 +40,17 @@ def measured(path: Path) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("scale", ALWAYS_AND_FULL_SIZE)
-@pytest.mark.parametrize("name", ["line.txt", "line.jsonl", "line.csv", "line.txt.zst"])
+@pytest.mark.parametrize("name", ["line.txt", "line.jsonl", "line.json", "line.csv", "line.txt.zst"])
 def test_one_endless_line(tmp_path: Path, name, scale):
     """75 MB, above the limit of 64; 1.5 GB at full size."""
     path = tmp_path / name
     draw = random.Random(0)
     with path.open("wb") as raw, zstandard.open(raw, "wb") if name.endswith("zst") else raw as file:
         file.write(b"text\nshort\n" if "csv" in name else b'{"text": "a"}\n')
+        file.write(b'{"text": "' if name.endswith("json") else b"")
         for _ in range(70 * scale):
             file.write("一个没有尽头的行".encode() + draw.randbytes(540_000).hex().encode())
-        file.write(b'\n{"text": "b"}\n')
+        file.write(b'"}\n{"text": "b"}\n' if name.endswith("json") else b'\n{"text": "b"}\n')
     found, peak = measured(path)
     assert found == "read=2 too_long=1"
     assert peak < 500
@@ -67,6 +69,24 @@ def test_a_file_of_very_many_lines(tmp_path: Path, name, scale):
     found, peak = measured(path)
     assert found == f"read={num_lines}"
     assert peak < 300
+
+
+@pytest.mark.parametrize("scale", ALWAYS_AND_FULL_SIZE)
+@pytest.mark.parametrize("indent", [None, pytest.param(1, marks=pytest.mark.slow)], ids=["on one line", "indented"])
+def test_an_array_of_very_many_objects(tmp_path: Path, indent, scale):
+    """60 MB; 1.2 GB at full size."""
+    path = tmp_path / "array.json"
+    value = json.dumps({"text": "一个数组 an array of objects " * 25, "n": [1, {}]}, ensure_ascii=False, indent=indent)
+    num = 0
+    with path.open("wb") as file:
+        file.write(b"[")
+        while file.tell() < scale * 60_000_000:
+            file.write(", ".join([value] * 1000).encode() + b", ")
+            num += 1000
+        file.write(value.encode() + b"]")
+    found, peak = measured(path)
+    assert found == f"read={num + 1}"
+    assert peak < 500
 
 
 @pytest.mark.parametrize("scale", ALWAYS_AND_FULL_SIZE)

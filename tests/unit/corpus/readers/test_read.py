@@ -12,7 +12,7 @@ import zstandard
 from lm_pipeline.corpus.readers.read import READERS, divisible, read_records
 from lm_pipeline.corpus.readers.records import Quarantined, Record
 from lm_pipeline.errors import InputError
-from lm_pipeline.specs.corpus import CorpusSpec, JsonlFormat, PythonSource, TextFormat
+from lm_pipeline.specs.corpus import CorpusSpec, JsonFormat, JsonlFormat, PythonSource, TextFormat
 
 COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
 JSON = '{"text": "一"}\n{"text": "two"}\n'.encode()
@@ -97,9 +97,14 @@ def test_a_file_that_changed_since_its_listing_is_refused(reading):
         ("a.jsonl.gz", gzip.compress(JSON), None, False),
         ("a.jsonl", "\ufeff{}".encode("utf-16-le"), None, False),
         ("a.parquet", b"PAR1", None, False),
+        ("a.csv", b"text\n1\n", None, True),
+        ("a.csv", "text\n一\n".encode("utf-16"), None, False),
+        ("a.json", b'[{"text": "a"}]', None, True),
+        ("a.json", '[{"text": "一"}]'.encode("gb18030"), JsonFormat(encoding="gb18030"), False),
+        ("a.json.gz", gzip.compress(b"[]"), None, False),
     ],
 )
-def test_only_plain_files_with_a_record_a_line_are_divisible(reading, name, data, file_format, expected):
+def test_only_plain_files_of_records_one_after_the_other_are_divisible(reading, name, data, file_format, expected):
     file = reading.file(name, data)
     spec = reading.spec(file_format)
     assert divisible(file, spec) is expected
