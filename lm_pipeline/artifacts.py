@@ -3,7 +3,7 @@
 On disk, below `Store.root`:
 
     <stage>/<key>/manifest.json            created exclusively: the act of publishing
-    <stage>/<key>/<attempt>/...            the files; the manifest names the attempt that won
+    <stage>/<key>/<attempt>/...            the files, and the manifest by its other name; it says which attempt won
     <stage>/<key>.lock                     flock held by whoever is building
     in_use.lock                            flock shared by all builds, so that gc takes nothing that they found
     work/<stage>/<key>/...                 resumable work in progress (training), under the same lock
@@ -261,6 +261,7 @@ class Store:
         with self._explaining_a_full_disk(stage.name), self.in_use():
             found = self.find(stage.name, key)
             if found is not None:
+                self._drop_work(stage.name, key)
                 return found, True
             with self.lock(stage.name, key, wait_seconds) as held:
                 found = self.find(stage.name, key)
@@ -278,6 +279,8 @@ class Store:
         held: Held,
     ) -> Artifact:
         directory = self.root / stage.name / key
+        for left in directory.glob("attempt-*"):  # we hold the lock: its process was killed, or may not publish it
+            shutil.rmtree(left, ignore_errors=True)
         staging = Staging(directory / f"attempt-{uuid.uuid4().hex[:12]}", key)
         staging.path.mkdir(parents=True)
         try:
@@ -294,6 +297,13 @@ class Store:
             raise
         shutil.rmtree(self.root / "work" / stage.name / key, ignore_errors=True)
         return artifact
+
+    def _drop_work(self, stage: str, key: str) -> None:
+        """Remove the work of a build that was killed between publishing its artifact and this."""
+        work = self.root / "work" / stage / key
+        if work.exists():
+            with contextlib.suppress(BusyError), self.lock(stage, key):
+                shutil.rmtree(work, ignore_errors=True)
 
     @contextlib.contextmanager
     def _explaining_a_full_disk(self, what: str) -> Iterator[None]:
@@ -346,19 +356,18 @@ class Store:
             "provenance": staging.provenance,
         }
         directory = staging.path.parent
-        temporary = staging.path.with_suffix(".manifest")
+        # Its first name lies in the attempt and stays there, so that at no instant there is anything to clean up.
+        written = staging.path / MANIFEST
+        written.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        _fsync(written)
+        for fence in fences:
+            _require_intact(fence, stage, staging.key)
         try:
-            temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-            _fsync(temporary)
-            for fence in fences:
-                _require_intact(fence, stage, staging.key)
-            os.link(temporary, directory / MANIFEST)
+            os.link(written, directory / MANIFEST)
         except FileExistsError:
             raise BusyError(
                 f"Another process published {stage.name}/{staging.key} meanwhile: materialize again to use it."
             ) from None
-        finally:
-            temporary.unlink(missing_ok=True)
         _fsync(directory)
         _fsync(directory.parent)
         return Artifact(directory, manifest)
@@ -421,15 +430,16 @@ class Store:
 
     def _write_ref(self, asset: str, value: Mapping[str, Any]) -> None:
         path = self._ref_path(asset)
-        temporary = path.with_suffix(f".{uuid.uuid4().hex[:8]}.tmp")
-        with self._explaining_a_full_disk(f"the ref of {asset}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")  # always the same: what a killed process left is written over
+        what = f"the ref of {asset}"
+        with self._explaining_a_full_disk(what), locks.exclusive(temporary, what, wait_seconds=60):
             try:
                 temporary.write_text(canonical_json(value) + "\n", "utf-8")
                 _fsync(temporary)
                 temporary.replace(path)
-            finally:
+            except BaseException:
                 temporary.unlink(missing_ok=True)
+                raise
             _fsync(path.parent)
 
     def ancestors(self, artifact: Artifact) -> Iterator[Artifact]:

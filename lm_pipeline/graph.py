@@ -9,13 +9,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lm_pipeline.artifacts import Artifact, Stage, Staging, Store
 from lm_pipeline.errors import BusyError, LmPipelineError, MissingArtifactError, UnavailableError, nearest
 from lm_pipeline.home import Home
 from lm_pipeline.provenance import provenance
-from lm_pipeline.tracking.spool import SpoolWriter, find_or_new_spool
+from lm_pipeline.tracking.spool import SpoolWriter, find_or_new_spool, is_held, last_status, spool_path
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,10 @@ def _build(
             staging.provenance = provenance(started, spool=spool.spool_id, asset=node.asset)
 
         artifact, reused = store.build(node.stage, inputs, spec, write)
-    return Outcome(node, artifact, reused)
+    outcome = Outcome(node, artifact, reused)
+    if reused:
+        _finish_run(spool_path(home, outcome.spool_id))
+    return outcome
 
 
 @contextlib.contextmanager
@@ -210,6 +214,13 @@ def _run_of(spool: SpoolWriter) -> Iterator[SpoolWriter]:
             spool.status("KILLED")
             raise
         spool.status("FINISHED")
+
+
+def _finish_run(spool: Path) -> None:
+    """End the tracking run of a build that was killed between publishing its artifact and saying so."""
+    if spool.exists() and not is_held(spool) and last_status(spool) != "FINISHED":
+        with SpoolWriter(spool) as writer:
+            writer.status("FINISHED")
 
 
 def _current_inputs(node: Node, graph: Graph, store: Store) -> dict[str, Artifact]:

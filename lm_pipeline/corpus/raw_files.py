@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfileobj
-from tempfile import TemporaryDirectory
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lm_pipeline.errors import InputError
+from lm_pipeline.scratch import scratch_folder
 
 SCHEMA = pa.schema(
     [
@@ -97,8 +97,8 @@ class RawFile:
         if self.member is None:
             yield self.location
             return
-        with TemporaryDirectory(prefix="lm-pipeline-") as folder:
-            target = Path(folder) / Path(self.member).name
+        with scratch_folder() as folder:
+            target = folder / Path(self.member).name
             try:
                 with ZipFile(self.location) as archive, archive.open(self.member) as source, target.open("wb") as out:
                     copyfileobj(source, out, 1 << 20)

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus.raw_files import RawFile, write_files
 from lm_pipeline.errors import InputError, UnavailableError, nearest
 from lm_pipeline.home import Home
+from lm_pipeline.scratch import scratch_folder
 from lm_pipeline.specs.corpus import WheelSource
 
 _TIMEOUT_SECONDS = 900
@@ -75,11 +75,11 @@ def _download(source: WheelSource, home: Home) -> Path:
     cache = home.cache / "wheels"
     cache.mkdir(parents=True, exist_ok=True)
     # Into a folder of its own first: a download that is cut, or runs twice at once, never shows in the cache.
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as folder:
-        requirements = Path(folder) / "requirements.txt"
+    with scratch_folder(cache) as folder:
+        requirements = folder / "requirements.txt"
         requirements.write_text(f"{source.name}=={source.version} --hash=sha256:{source.sha256}\n")
         flags = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-input", "--disable-pip-version-check"]
-        command = [sys.executable, "-m", "pip", "download", *flags, "-r", str(requirements), "-d", folder]
+        command = [sys.executable, "-m", "pip", "download", *flags, "-r", str(requirements), "-d", str(folder)]
         try:
             done = subprocess.run(
                 command, check=False, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECONDS
@@ -89,7 +89,7 @@ def _download(source: WheelSource, home: Home) -> Path:
                 f"Downloading {source.name}=={source.version} took over {_TIMEOUT_SECONDS} s. Check the network, and"
                 " materialize again."
             ) from error
-        wheels = list(Path(folder).glob("*.whl"))
+        wheels = list(folder.glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             raise _failure(source, done.stdout + done.stderr)
         target = cache / wheels[0].name

@@ -86,7 +86,7 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
     parts = plan_parts(raw_files(table), spec, _previous_parts(build), read_alike=_is_read_alike(name, spec, build))
     home, store, fields = str(build.home.root), str(build.store.root), spec.model_dump(mode="json")
     builder = PartBuilder(home, store, name, fields, dict(build.outside), str(table))
-    artifacts, num_built = build_parts(builder, parts, build.log)
+    artifacts, num_built = build_parts(builder, parts, build.staging.path, build.log)
     summaries = []
     build.staging.path.joinpath("decisions").mkdir()
     for number, artifact in enumerate(artifacts):

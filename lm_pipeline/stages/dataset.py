@@ -221,7 +221,7 @@ def _write_splits(name: str, spec: DatasetSpec, build: Build) -> None:
     ledger_ref = f"{name}/split_ledger/{spec.split.seed}"
     lock = build.store.root / "work" / f"{ledger_ref}.lock"
     with locks.exclusive(lock, f"The split ledger of {name}", wait_seconds=600):
-        ledger = _ledger(ledger_ref, build)
+        ledger = _before_these_splits(_ledger(ledger_ref, build), build)
         summary = split_documents(
             unique.path("unique.parquet"),
             _as_cut(_documents(spec, build), unique),
@@ -272,6 +272,21 @@ def _ledger(ref: str, build: Build) -> Artifact | None:
     return ledger.verify() if ledger else None
 
 
+def _before_these_splits(ledger: Artifact | None, build: Build) -> Artifact | None:
+    """The ledger that the splits are decided from.
+
+    A build of these very splits that was killed before it published them has left its ledger: it is made again from the
+    one before, with the same bytes.
+    """
+    if ledger is None or ledger.manifest["spec"].get("splits") != build.staging.key:
+        return ledger
+    previous = ledger.inputs.get("previous")
+    if previous is None:
+        return None
+    found = build.store.find(previous["stage"], previous["key"])
+    return found.verify() if found else ledger
+
+
 def _grow_ledger(name: str, spec: DatasetSpec, previous: Artifact | None, build: Build) -> Artifact:
     """Publish the ledger that a split has left in the staging folder."""
     started = time.time()
@@ -281,7 +296,8 @@ def _grow_ledger(name: str, spec: DatasetSpec, previous: Artifact | None, build:
         written.rename(staging.path / "ledger.parquet")
         staging.provenance = provenance(started)
 
-    content = {"digest": _file_digest(build, "ledger.parquet"), "dataset": name, "seed": spec.split.seed}
+    digest = _file_digest(build, "ledger.parquet")
+    content = {"digest": digest, "dataset": name, "seed": spec.split.seed, "splits": build.staging.key}
     grown, _ = build.store.build(versions.SPLIT_LEDGER, {"previous": previous} if previous else {}, content, write)
     written.unlink(missing_ok=True)
     return grown

@@ -103,9 +103,15 @@ def build_part(builder: PartBuilder, part: "Part") -> Artifact:
 
 
 def build_parts(
-    builder: PartBuilder, parts: "Sequence[Part]", log: Callable[[str], None]
+    builder: PartBuilder, parts: "Sequence[Part]", scratch: Path, log: Callable[[str], None]
 ) -> tuple[list[Artifact], int]:
     """Build what is missing of these parts, on all cores or on Ray.
+
+    Args:
+        builder: what they have in common.
+        parts: which they are.
+        scratch: an existing folder for files that are gone afterwards.
+        log: takes lines for people.
 
     Returns:
         The parts in the order given, and how many were not there.
@@ -119,11 +125,16 @@ def build_parts(
     missing = [part for part, artifact in zip(parts, found, strict=True) if artifact is None]
     sizes = {part: sum((piece.end or files[piece.file].bytes) - piece.start for piece in part) for part in missing}
     with Progress(len(missing), sum(sizes.values()), log) as progress:
-        workers, engine = min(num_workers(), len(missing)), chosen_engine()
-        if engine == "ray" and missing:
-            _build_elsewhere(builder, missing, engine, num_workers(), lambda n: progress.done(sizes[missing[n]]), log)
-        elif workers > 1 and sum(sizes.values()) >= PARALLEL_BYTES:
-            _build_elsewhere(builder, missing, engine, workers, lambda n: progress.done(sizes[missing[n]]), log)
+        engine = chosen_engine()
+        workers = num_workers() if engine == "ray" else min(num_workers(), len(missing))
+        if missing and (engine == "ray" or (workers > 1 and sum(sizes.values()) >= PARALLEL_BYTES)):
+            request = {
+                "builder": asdict(builder),
+                "parts": [[asdict(piece) for piece in part] for part in missing],
+                "engine": engine,
+                "workers": workers,
+            }
+            _build_elsewhere(request, scratch, lambda n: progress.done(sizes[missing[n]]), log)
         else:
             for part in missing:
                 build_part(builder, part)
@@ -158,24 +169,13 @@ def chosen_engine() -> str:
 
 
 def _build_elsewhere(
-    builder: PartBuilder,
-    parts: "Sequence[Part]",
-    engine: str,
-    workers: int,
-    done: Callable[[int], None],
-    log: Callable[[str], None],
+    body: Mapping[str, Any], scratch: Path, done: Callable[[int], None], log: Callable[[str], None]
 ) -> None:
     """Let one supervised child do it, which has the other processes: nothing of it outlives this call."""
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))  # of each process
+    threads = str(max(1, len(os.sched_getaffinity(0)) // body["workers"]))  # of each process
     limits = dict.fromkeys(("POLARS_MAX_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), threads)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         request, failure = Path(folder, "request.json"), Path(folder, "failure.json")
-        body = {
-            "builder": asdict(builder),
-            "parts": [[asdict(piece) for piece in part] for part in parts],
-            "engine": engine,
-            "workers": workers,
-        }
         request.write_text(json.dumps(body), "utf-8")
 
         def on_line(line: str) -> None:

@@ -28,6 +28,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 MODEL_TRAINING = "custom_model_development"
 """Kind of an MLflow experiment whose UI opens in the model-training mode."""
+_TAIL_BYTES = 1 << 16
 MAX_DIGEST_CHARACTERS = 36
 """MLflow refuses longer dataset digests."""
 
@@ -277,11 +278,15 @@ def read_events(path: Path, offset: int = 0, max_bytes: int = 8 * 2**20) -> Iter
 
 def last_status(path: Path) -> str | None:
     """The last status that a spool states, or None. Opening it again counts as RUNNING."""
-    status = None
-    for event in read_events(path, max_bytes=2**62):
-        if event.body["event"] in ("status", "open"):
-            status = event.body.get("status", "RUNNING")
-    return status
+    size = path.stat().st_size
+    for offset in sorted({max(0, size - _TAIL_BYTES), 0}, reverse=True):  # most often it is one of the last lines
+        status = None
+        for event in read_events(path, offset, max_bytes=2**62):
+            if event.body["event"] in ("status", "open"):
+                status = event.body.get("status", "RUNNING")
+        if status:
+            return status
+    return None
 
 
 def is_held(path: Path) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from lm_pipeline.tracking.spool import read_events
 from lm_pipeline.training.curve import read_curve
+from tests.faults.killing import histogram
 from tests.faults.training_child import NUM_STEPS, make_job, train_and_die
 
 VOLATILE = ("elapsed_seconds", "seconds", "tokens_per_second", "mfu")
@@ -74,9 +75,7 @@ def test_killed_at_some_instants_it_ends_as_if_nothing_had_happened(processes, t
 @pytest.mark.slow
 def test_killed_at_every_instant_it_ends_as_if_nothing_had_happened(processes, tmp_path):
     died = kill_and_compare(processes, tmp_path, None)
-    print(f"\nkilled at {died.total()} instants:")
-    for kind, number in sorted(died.items()):
-        print(f"  {kind:<28} {number:>4} {'#' * number}")
+    print(histogram(died))
     assert died.total() >= 200
     kinds = {kind.split(":")[0] for kind in died}
     assert kinds >= {
@@ -85,8 +84,8 @@ def test_killed_at_every_instant_it_ends_as_if_nothing_had_happened(processes, t
         "log call",
         "curve",
         "tensors",
-        "state and manifest",
+        "text file",
         "rename",
         "fsync",
-        "spool",
+        "os.write",
     }

@@ -1,15 +1,9 @@
-"""A training that can be killed with SIGKILL at its n-th write, rename, step or log call.
+"""A training that can be killed with SIGKILL at its n-th write, rename, step or log call (see `killing.py`)."""
 
-Each call that matters counts as several instants: before it, in its middle (half of what it writes is there), after it.
-"""
-
-import functools
 import hashlib
 import json
 import os
-import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,41 +15,9 @@ from lm_pipeline.training.curve import Curve
 from lm_pipeline.training.job import Job
 from lm_pipeline.training.plan import TokenStream
 from lm_pipeline.training.progress import Reporter
+from tests.faults.killing import Killer, watch_files
 
 NUM_STEPS = 12
-
-
-class Killer:
-    """Counts instants and ends this process at one of them."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.seen: list[str] = []
-
-    def instant(self, kind: str) -> bool:
-        """Count one; whether it is the last of this process."""
-        self.seen.append(kind)
-        return len(self.seen) == self.at
-
-    def pass_through(self, kind: str) -> None:
-        if self.instant(kind):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def around(self, owner: Any, name: str, kind: str, half: Any = None) -> None:
-        """Replace a function by itself with instants before, in the middle (where `half` does half of it) and after."""
-        real = getattr(owner, name)
-
-        @functools.wraps(real)
-        def counted(*args: Any, **more: Any) -> Any:
-            self.pass_through(f"{kind}: before")
-            if half is not None and self.instant(f"{kind}: halfway"):
-                half(real, *args, **more)
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = real(*args, **more)
-            self.pass_through(f"{kind}: after")
-            return result
-
-        setattr(owner, name, counted)
 
 
 def half_tensors(real, tensors, path):
@@ -63,21 +25,9 @@ def half_tensors(real, tensors, path):
     os.truncate(path, Path(path).stat().st_size // 2)
 
 
-def half_text(real, path, text, *rest):
-    real(path, text[: len(text) // 2], *rest)
-
-
 def half_point(real, curve, point):
     curve._file.write(json.dumps(point).encode()[:17])
     curve._file.flush()
-
-
-def half_folder(real, path):
-    next(iter(sorted(Path(path).iterdir()))).unlink()
-
-
-def half_line(real, file, line):
-    real(file, line[: len(line) // 2])
 
 
 def watch(killer: Killer) -> None:
@@ -88,12 +38,7 @@ def watch(killer: Killer) -> None:
     killer.around(Curve, "append", "curve", half_point)
     killer.around(checkpoint, "save_file", "tensors", half_tensors)
     killer.around(snapshots, "save_file", "snapshot", half_tensors)
-    killer.around(Path, "write_text", "state and manifest", half_text)
-    killer.around(Path, "rename", "rename")
-    killer.around(Path, "replace", "replace")
-    killer.around(checkpoint.shutil, "rmtree", "removal", half_folder)
-    killer.around(os, "fsync", "fsync")
-    killer.around(os, "write", "spool", half_line)
+    watch_files(killer)
 
 
 def make_job(folder: Path) -> Job:

@@ -296,7 +296,10 @@ def test_work_in_progress_outlives_a_failure_and_goes_when_published(tmp_path):
 
     with pytest.raises(ValueError, match="killed"):
         store.build(STAGE, {}, {"x": 1}, write(fail=True))
-    store.build(STAGE, {}, {"x": 1}, write(fail=False))
+    artifact, _ = store.build(STAGE, {}, {"x": 1}, write(fail=False))
+    assert list((tmp_path / "work" / "demo").iterdir()) == []
+    store.work_dir("demo", artifact.key)  # as a process leaves it that is killed right after publishing
+    assert store.build(STAGE, {}, {"x": 1}, write_files) == (artifact, True)
     assert list((tmp_path / "work" / "demo").iterdir()) == []
 
 
@@ -321,13 +324,15 @@ def test_of_two_processes_one_builds_and_the_patient_other_reuses(tmp_path):
     assert len([path for path in manifest.parent.iterdir() if path.is_dir()]) == 1
 
 
-def test_a_killed_holder_blocks_nobody(tmp_path):
+def test_a_killed_holder_blocks_nobody_and_what_it_left_goes(tmp_path):
     first = started(start_builder(tmp_path, pause=5))
     first.kill()
     first.communicate(timeout=10)
     assert manifests(tmp_path) == []
+    assert len(list(tmp_path.glob("demo/*/attempt-*"))) == 1
     artifact, reused = Store(tmp_path).build(STAGE, {}, {"x": 1}, write_files)
     assert not reused
+    assert {path.name for path in artifact.directory.iterdir()} == {MANIFEST, artifact.files_dir.name}
     artifact.verify()
 
 
@@ -557,6 +562,8 @@ def test_refs_are_replaced_atomically_also_under_kill_9(tmp_path):
     process.kill()
     process.communicate(timeout=10)
     assert seen == {item.key for item in built}
+    store.set_ref("a/asset", built[0])  # writes over what the killed one may have left
+    assert [path.name for path in tmp_path.glob("refs/a/*")] == ["asset.json"]
     assert store.assets() == ["a/asset"]
     assert store.refs().keys() == {"a/asset"}
 

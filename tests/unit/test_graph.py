@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import polars as pl
@@ -325,6 +326,28 @@ def test_every_build_is_one_finished_run_in_the_spool(tiny_project):
         assert [event["status"] for event in events if event["event"] == "status"][-1] == "FINISHED"
         inputs = {event["digest"] for event in events if event["event"] == "input"}
         assert inputs == {entry["digest"][:36] for entry in state.artifact.inputs.values()}
+
+
+def test_a_build_that_was_killed_before_it_could_say_so_is_finished_when_it_is_found(tiny_copy):
+    spool = tiny_copy.home.spool / f"{tiny_copy.states()['tiny/splits'].artifact.manifest['provenance']['spool']}.jsonl"
+    lines = spool.read_text("utf-8").splitlines(keepends=True)
+    assert json.loads(lines[-1])["status"] == "FINISHED"
+    spool.write_text("".join(lines[:-1]) + lines[-1][:9], "utf-8")
+    assert tiny_copy.materialize("tiny/splits").reused
+    assert json.loads(spool.read_text("utf-8").splitlines()[-1])["status"] == "FINISHED"
+    before = spool.read_bytes()
+    assert tiny_copy.materialize("tiny/splits").reused
+    assert spool.read_bytes() == before
+
+
+def test_splits_that_were_killed_after_their_ledger_are_made_again_with_the_same_one(tiny_copy):
+    store = Store(tiny_copy.home.artifacts)
+    splits, ledger = store.ref("tiny/splits"), store.ref("tiny/split_ledger/0")
+    shutil.rmtree(splits.directory)
+    again = tiny_copy.materialize("tiny/splits").artifact
+    assert again.summary == splits.summary
+    assert again.manifest["files"] == splits.manifest["files"]
+    assert store.ref("tiny/split_ledger/0") == ledger
 
 
 @pytest.mark.parametrize(

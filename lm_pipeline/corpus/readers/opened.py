@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 from lm_pipeline.corpus.readers.charsets import detect
@@ -19,6 +18,7 @@ from lm_pipeline.corpus.readers.compression import (
 from lm_pipeline.corpus.readers.encodings import WIDE, by_mark, by_nuls, transcoded
 from lm_pipeline.corpus.readers.lines import Line, line_start, split_lines
 from lm_pipeline.corpus.readers.records import Quarantined, decode
+from lm_pipeline.scratch import scratch_folder
 from lm_pipeline.specs.corpus import CorpusSpec, Fields, PythonSource, TextFormat
 
 HEAD_BYTES = 8192
@@ -124,8 +124,8 @@ class Opened:
         if self.path is not None:
             yield self.path
             return
-        with TemporaryDirectory(prefix="lm-pipeline-") as folder:
-            path = Path(folder) / "content"
+        with scratch_folder() as folder:
+            path = folder / "content"
             with path.open("wb") as file:
                 for chunk in self.content:
                     file.write(chunk)
