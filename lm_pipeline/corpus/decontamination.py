@@ -1,19 +1,21 @@
 """Finds training documents that repeat evaluation text: validation, test, or corpora named for it.
 
-Source: the 13-gram rule of GPT-3 (Brown et al. 2020, appendix C), applied per paragraph. Two rules, on words:
+Source: the 13-gram rule of GPT-3 (Brown et al. 2020, appendix C). A training document is hit by an evaluation document
 
-- *n-grams*: a paragraph is hit when at least `min_overlap` of its n-grams stand in the evaluation text. N-grams without
-  a letter (tables of numbers) do not count.
-- *short items*: an evaluation document of 3 to 2n - 1 words is searched whole; a paragraph is hit when such items cover
-  at least `min_overlap` of its words. So a phrase that is common is no hit within a longer paragraph.
+- when they share an *n-gram* that stands in at most `max_documents` training documents. It may be anywhere: an item is
+  found inside a paragraph too, and across line breaks. What stands in more is a phrase of the field (of laws, of
+  licences, of docstrings), as in GPT-3, where it is ignored;
+- when they share common n-grams, if those are at least `min_overlap` of the evaluation document's or of a paragraph's;
+- by *short items*: an evaluation document of 3 to 2n - 1 words is searched whole, and is a hit where such items cover
+  at least `min_overlap` of a paragraph's words. So a phrase that is common is no hit within a longer paragraph.
 
-A paragraph is a run of lines that have words. Text with one paragraph a line has no empty lines, so a line of several
-is looked at by itself as well: for n-grams when it has 2n words or more, which lines of wrapped text do not have.
+An n-gram is `ngram` words long, or `ngram_characters` where most of its first `ngram` words are Han or Kana characters.
+N-grams without a letter (tables of numbers) do not count. A paragraph is a run of lines that have words. Text with one
+paragraph a line has no empty lines, so a line of several is looked at by itself as well: for n-grams when it has 2n
+words or more, which lines of wrapped text do not have.
 N-grams are compared by 64-bit hash; the one that names a hit is then compared word by word.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -22,13 +24,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.minhash import ngram_hashes
-from lm_pipeline.corpus.words import fold, hashed_words_and_letters, segment, spans
+from lm_pipeline.corpus.text_ngrams import Needles, TextNgrams, batches, chosen_documents, read_needles
+from lm_pipeline.corpus.words import fold, hashed_words_by_kind, segment, spans
 from lm_pipeline.specs.dataset import Decontamination
-
-_BATCH_ROWS = 4096
-
-SHORTEST_ITEM = 3
-"""Words; shorter evaluation documents are too common to be searched for."""
 
 SCHEMA = {
     "document_id": pl.String,
@@ -37,19 +35,6 @@ SCHEMA = {
     "ngram": pl.String,
     "overlap": pl.Float32,
 }
-
-
-@dataclass(frozen=True)
-class _Needles:
-    """What is searched for: hashes, ascending, each with the first evaluation document (row) and word it begins at."""
-
-    ngrams: NDArray[np.uint64]
-    ngram_rows: NDArray[np.int64]
-    ngram_places: NDArray[np.int64]
-    items: NDArray[np.uint64]
-    item_rows: NDArray[np.int64]
-    item_lengths: NDArray[np.int64]  # the lengths that occur, longest first
-    item_prefixes: NDArray[np.uint64]  # hashes of the items' first words, ascending: a cheap first look
 
 
 def find_contamination(
@@ -62,16 +47,17 @@ def find_contamination(
     """Find what repeats evaluation text.
 
     Args:
-        documents: N documents with `document_id`, `corpus` and `text`; read in batches, three times.
+        documents: N documents with `document_id`, `corpus` and `text`; read in batches, four times.
         evaluation: which are validation or test (bool, N).
         training: which are searched (bool, N).
-        spec: n-gram length and overlap.
+        spec: n-gram lengths, common phrases and overlap.
         against: further evaluation documents, with the same columns.
 
     Returns:
-        The hits, one row per hit paragraph in document order: `document_id`, `evaluation_document_id` (the first that
-        has the n-gram; those of the dataset come before those of `against`) and `evaluation_corpus`, `ngram` (as
-        written in the training document) and `overlap` (fraction of the paragraph); which documents are hit (bool, N);
+        The hits, one row per training and evaluation document, in document order: `document_id`,
+        `evaluation_document_id` (the first that has the n-gram; those of the dataset come before those of `against`)
+        and `evaluation_corpus`, `ngram` (the first, as written in the training document) and `overlap` (which fraction
+        of the evaluation document or of a paragraph it repeats, the larger); which documents are hit (bool, N);
         and `{"ngrams", "short_items", "unsearchable_items"}`, the numbers of distinct
         n-grams, of short items, and of evaluation documents too short or without letters, which cannot be found.
     """
@@ -82,82 +68,41 @@ def find_contamination(
         documents = pl.concat([documents, against.select(columns)])
         evaluation = np.append(evaluation, np.ones(num_further, np.bool_))
         training = np.append(training, np.zeros(num_further, np.bool_))
-    needles, unsearchable = _read_needles(documents, evaluation, spec)
+    needles, unsearchable = read_needles(documents, evaluation, spec)
     counts = {"ngrams": len(needles.ngrams), "short_items": len(needles.items), "unsearchable_items": unsearchable}
-    found, begin = [], 0
-    for batch in batches(documents, "document_id", "text"):
-        rows = begin + np.flatnonzero(training[begin : begin + len(batch)])
-        if len(rows):
-            found += _search(batch[rows - begin], rows, needles, spec)
-        begin += len(batch)
+    touched, frequencies = _count_documents(documents, training, needles, spec)
+    found = []
+    for batch, rows in chosen_documents(documents, touched):
+        found += _search(batch, rows, needles, frequencies <= spec.max_documents, spec)
     hits = _verify(found, documents)
     contaminated = np.zeros(num, np.bool_)
     contaminated[[hit["row"] for hit in hits]] = True
     return pl.DataFrame([{name: hit[name] for name in SCHEMA} for hit in hits], schema=SCHEMA), contaminated, counts
 
 
-def batches(documents: pl.LazyFrame, *columns: str) -> Iterator[pl.DataFrame]:
-    """Read a frame's columns in order, a bounded number of rows at a time."""
-    return documents.select(columns).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
+def _count_documents(
+    documents: pl.LazyFrame, training: NDArray[np.bool_], needles: Needles, spec: Decontamination
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which training documents may be hit at all, and in how many of them each n-gram stands."""
+    touched = np.zeros(len(training), np.bool_)
+    frequencies = np.zeros(len(needles.ngrams), np.int64)
+    for batch, rows in chosen_documents(documents, training):
+        words = TextNgrams.of(batch["text"], spec)
+        places, found = words.find(needles)
+        text = words.text_at(places)
+        pairs = pl.DataFrame({"text": text, "needle": found}).unique()
+        np.add.at(frequencies, pairs["needle"].to_numpy(), 1)
+        touched[rows[text]] = True
+        touched[rows[words.text_at(words.find_prefixes(needles))]] = True
+    return touched, frequencies
 
 
-def _read_needles(
-    documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: Decontamination
-) -> tuple[_Needles, int]:
-    ngrams, places, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    items: dict[int, int] = {}
-    prefixes, lengths, unsearchable, begin = set(), set(), 0, 0
-    for batch in batches(documents, "text"):
-        chosen = np.flatnonzero(evaluation[begin : begin + len(batch)])
-        words, letters, offsets = hashed_words_and_letters(batch["text"].gather(chosen))
-        for at, row in enumerate(begin + chosen):
-            own = slice(offsets[at], offsets[at + 1])
-            num_words = int(offsets[at + 1] - offsets[at])
-            if num_words < SHORTEST_ITEM or not letters[own].any():
-                unsearchable += 1
-                continue
-            if num_words < 2 * spec.ngram:
-                items.setdefault(int(ngram_hashes(words[own], num_words)[0]), int(row))
-                prefixes.add(int(ngram_hashes(words[own], SHORTEST_ITEM)[0]))
-                lengths.add(num_words)
-            hashes, counted = _lettered_ngrams(words[own], letters[own], spec.ngram)
-            ngrams.append(hashes[counted])
-            places.append(np.flatnonzero(counted))
-            rows.append(np.full(int(counted.sum()), row))
-        begin += len(batch)
-    distinct, first = np.unique(np.concatenate(ngrams), return_index=True)
-    keys = sorted(items)
-    needles = _Needles(
-        distinct,
-        np.concatenate(rows)[first],
-        np.concatenate(places)[first],
-        np.array(keys, np.uint64),
-        np.array([items[key] for key in keys], np.int64),
-        np.array(sorted(lengths, reverse=True), np.int64),
-        np.array(sorted(prefixes), np.uint64),
-    )
-    return needles, unsearchable
-
-
-def _lettered_ngrams(
-    words: NDArray[np.uint64], letters: NDArray[np.bool_], ngram: int
-) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Hashes of all n-grams, and whether each has a letter."""
-    hashes = ngram_hashes(words, ngram)
-    seen = np.concatenate([[0], np.cumsum(letters)])
-    return hashes, seen[ngram : ngram + len(hashes)] > seen[: len(hashes)]
-
-
-def _paragraphs(
-    texts: pl.Series, ngram: int
-) -> tuple[NDArray[np.uint64], NDArray[np.bool_], NDArray[np.int64], pl.DataFrame]:
-    """Words of N texts, whether they have letters, each text's first word (N + 1), and the paragraphs.
-
-    Paragraphs have `text`, `begin` and `end` (words) and `for_ngrams` (whether the n-gram rule looks at them).
-    """
+def _paragraphs(texts: pl.Series, spec: Decontamination) -> tuple[TextNgrams, pl.DataFrame, pl.DataFrame]:
+    """The words of N texts, and `text`, `begin` and `end` (words) of paragraphs, and of lines of several in one."""
     lines = texts.str.split("\n")
-    words, letters, offsets = hashed_words_and_letters(lines.explode())
     first_line = np.concatenate([[0], np.cumsum(lines.list.len().to_numpy().astype(np.int64))])
+    words, letters, ideographs, offsets = hashed_words_by_kind(lines.explode())
+    found = TextNgrams.within(words, letters, ideographs, offsets[first_line], spec)
     text_of = np.repeat(np.arange(len(texts)), np.diff(first_line))
     has_words = np.diff(offsets) > 0
     continues = np.concatenate([[False], has_words[:-1] & (text_of[1:] == text_of[:-1])])
@@ -169,65 +114,86 @@ def _paragraphs(
     )
     of_several = table.join(blocks.filter("several"), on="block", how="semi", maintain_order="left")
     columns = ["text", "begin", "end"]
-    paragraphs = pl.concat(
-        [
-            blocks.select(columns).with_columns(for_ngrams=pl.lit(value=True)),
-            of_several.select(columns).with_columns(for_ngrams=pl.col("end") - pl.col("begin") >= 2 * ngram),
-        ]
-    )
-    return words, letters, offsets[first_line], paragraphs.sort("text", "begin", "end")
+    return found, blocks.select(columns), of_several.select(columns)
 
 
-def _search(batch: pl.DataFrame, rows: NDArray[np.int64], needles: _Needles, spec: Decontamination) -> list[dict]:
+def _search(
+    batch: pl.DataFrame, rows: NDArray[np.int64], needles: Needles, rare: NDArray[np.bool_], spec: Decontamination
+) -> list[dict]:
     """Hits of one batch, not verified: the document's row, the needle's row and place, and the n-gram's words."""
-    words, letters, first_word, paragraphs = _paragraphs(batch["text"], spec.ngram)
+    words, blocks, lines = _paragraphs(batch["text"], spec)
+    hits = {}
+    for text, evaluation_row, place, needle, overlap in _match_ngrams(words, blocks, lines, needles, rare, spec):
+        at = int(needles.ngram_places[needle])
+        hits[text, evaluation_row] = _hit(words, text, place, int(words.lengths[place]), at, overlap)
+    paragraphs = pl.concat([blocks, lines]).sort("text", "begin", "end")
     begins, ends = paragraphs["begin"].to_numpy(), paragraphs["end"].to_numpy()
-    by_ngram = _match_ngrams(words, letters, paragraphs, needles, spec.ngram)
-    prefixes = ngram_hashes(words, SHORTEST_ITEM)
-    starts = np.flatnonzero(np.isin(prefixes, needles.item_prefixes))
-    by_item = _match_items(words, starts, begins, ends, (needles.items, needles.item_lengths))
-    hits = []
-    for at in np.flatnonzero((by_ngram[0] >= spec.min_overlap) | (by_item[0] >= spec.min_overlap)):
-        whole = by_item[0][at] >= by_ngram[0][at]
-        overlap, place, needle, length = (values[at] for values in (by_item if whole else by_ngram))
-        if overlap == 0:
-            continue
+    starts = words.find_prefixes(needles)
+    overlaps, *firsts = _match_items(words.words, starts, begins, ends, (needles.items, needles.item_lengths))
+    for at in np.flatnonzero((overlaps >= spec.min_overlap) & (overlaps > 0)):
+        place, item, length = (int(values[at]) for values in firsts)
         text = paragraphs["text"][int(at)]
-        place -= first_word[text]
-        where = spans(batch["text"][text])[place : place + length]
+        hits.setdefault((text, int(needles.item_rows[item])), _hit(words, text, place, length, 0, float(overlaps[at])))
+    found = []
+    for (text, evaluation_row), hit in sorted(hits.items(), key=lambda item: (item[0][0], item[1]["first"])):
+        where = spans(batch["text"][text])[hit["first"] : hit["first"] + hit["length"]]
         written = batch["text"][text][where[0][0] : where[-1][1]]
-        hits.append(
-            {
-                "row": int(rows[text]),
-                "document_id": batch["document_id"][text],
-                "evaluation_row": int(needles.item_rows[needle] if whole else needles.ngram_rows[needle]),
-                "evaluation_place": 0 if whole else int(needles.ngram_places[needle]),
-                "ngram": " ".join(written.split()),
-                "overlap": float(overlap),
-            }
-        )
-    return hits
+        named = {"document_id": batch["document_id"][text], "ngram": " ".join(written.split())}
+        found.append({"row": int(rows[text]), "evaluation_row": evaluation_row, **named, **hit})
+    return found
+
+
+def _hit(words: TextNgrams, text: int, place: int, length: int, evaluation_place: int, overlap: float) -> dict:
+    first = place - int(words.offsets[text])
+    return {"first": first, "length": length, "evaluation_place": evaluation_place, "overlap": overlap}
 
 
 def _match_ngrams(
-    words: NDArray[np.uint64], letters: NDArray[np.bool_], paragraphs: pl.DataFrame, needles: _Needles, ngram: int
-) -> tuple[NDArray[Any], ...]:
-    """Per paragraph: overlap, first matched word, which needle, n-gram length."""
-    hashes, counted = _lettered_ngrams(words, letters, ngram)
-    needle = np.searchsorted(needles.ngrams, hashes)
-    needle[needle == len(needles.ngrams)] = 0
-    matched = counted & (needles.ngrams[needle] == hashes) if len(needles.ngrams) else np.zeros(len(hashes), np.bool_)
-    begin = paragraphs["begin"].to_numpy()
-    end = np.maximum(begin, paragraphs["end"].to_numpy() - ngram + 1)
-    begin, end = np.minimum(begin, len(hashes)), np.minimum(end, len(hashes))
-    num_matched, num_counted = (np.concatenate([[0], np.cumsum(flags)]) for flags in (matched, counted))
-    total = num_counted[end] - num_counted[begin]
-    looked_at = paragraphs["for_ngrams"].to_numpy() & (total > 0)
-    overlap = np.where(looked_at, (num_matched[end] - num_matched[begin]) / np.maximum(total, 1), 0.0)
-    places = np.append(np.flatnonzero(matched), 0)
-    first = places[np.minimum(num_matched[begin], len(places) - 1)]
-    named = needle[first] if len(needle) else np.zeros(len(first), np.int64)
-    return overlap, first, named, np.full(len(first), ngram)
+    words: TextNgrams,
+    blocks: pl.DataFrame,
+    lines: pl.DataFrame,
+    needles: Needles,
+    rare: NDArray[np.bool_],
+    spec: Decontamination,
+) -> list[tuple[int, int, int, int, float]]:
+    """By text and evaluation document that n-grams hit: the first word of one that does, which needle, and overlap."""
+    places, found = words.find(needles)
+    long_lines = lines.filter(pl.col("end") - pl.col("begin") >= 2 * spec.ngram)
+    matches = pl.DataFrame(
+        {
+            "text": words.text_at(places),
+            "row": needles.ngram_rows[found],
+            "place": places,
+            "needle": found,
+            "rare": rare[found],
+            "repeated": np.maximum(_overlaps(words, places, blocks), _overlaps(words, places, long_lines)),
+        }
+    )
+    # A hit is shown by an n-gram that makes it one: by a rare one, else by one of the most repeated paragraph.
+    groups = matches.sort("rare", "repeated", "place", descending=[True, True, False]).group_by("text", "row")
+    table = groups.agg(
+        pl.col("place", "needle", "rare", "repeated").first(),
+        num=pl.col("needle").n_unique(),
+        most=pl.col("repeated").max(),
+    )
+    of_item = table["num"].to_numpy() / needles.num_ngrams[table["row"].to_numpy()]
+    table = table.with_columns(overlap=np.maximum(of_item, table["most"].to_numpy()))
+    hits = table.filter(pl.col("rare") | (pl.col("overlap") >= spec.min_overlap))
+    return hits.select("text", "row", "place", "needle", "overlap").rows()
+
+
+def _overlaps(words: TextNgrams, places: NDArray[np.int64], paragraphs: pl.DataFrame) -> NDArray[np.float64]:
+    """Which fraction of its paragraph's n-grams are matched, for each matched n-gram; 0 where it is in none."""
+    if len(paragraphs) == 0 or len(places) == 0:
+        return np.zeros(len(places))
+    begins, ends = paragraphs["begin"].to_numpy(), paragraphs["end"].to_numpy()
+    at = np.arange(len(words.words))
+    paragraph = np.searchsorted(begins, at, "right") - 1
+    inside = (paragraph >= 0) & (at + words.lengths <= ends[paragraph])
+    matched = np.zeros(len(at), np.bool_)
+    matched[places] = True
+    total, same = (np.bincount(paragraph[inside & flags], minlength=len(begins)) for flags in (words.counted, matched))
+    return np.where(inside[places], (same / np.maximum(total, 1))[paragraph[places]], 0.0)
 
 
 @numba.njit(cache=True)

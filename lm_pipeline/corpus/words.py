@@ -78,7 +78,7 @@ def _folded() -> NDArray[np.uint32]:
 def _scan(data, text_offsets, tables, words, word_offsets):
     """Hash every word of UTF-8 texts in one pass over the bytes. Returns the number of words."""
     classes, folded = tables
-    hashes, letters = words
+    hashes, letters, ideographs = words
     num_words = 0
     for text in range(len(text_offsets) - 1):
         at = text_offsets[text]
@@ -97,6 +97,7 @@ def _scan(data, text_offsets, tables, words, word_offsets):
             if previous != _SEPARATOR and (begins or kind == _SEPARATOR):
                 hashes[num_words] = state ^ (state >> _SHIFT_29)
                 letters[num_words] = has_letter
+                ideographs[num_words] = previous == _IDEOGRAPH
                 num_words += 1
             if begins:
                 state = _HASH_SEED
@@ -112,6 +113,7 @@ def _scan(data, text_offsets, tables, words, word_offsets):
         if previous != _SEPARATOR:
             hashes[num_words] = state ^ (state >> _SHIFT_29)
             letters[num_words] = has_letter
+            ideographs[num_words] = previous == _IDEOGRAPH
             num_words += 1
         word_offsets[text + 1] = num_words
     return num_words
@@ -133,26 +135,27 @@ def hashed_words(texts: Texts) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     >>> hashes[0] == hashes[2] and hashes[1] == hashes[3] == hashes[6]
     np.True_
     """
-    hashes, _, offsets = hashed_words_and_letters(texts)
+    hashes, _, _, offsets = hashed_words_by_kind(texts)
     return hashes, offsets
 
 
-def hashed_words_and_letters(
+def hashed_words_by_kind(
     texts: Texts,
-) -> tuple[NDArray[np.uint64], NDArray[np.bool_], NDArray[np.int64]]:
-    """As `hashed_words`, and between hashes and offsets whether each word has a letter (bool, W).
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
+    """As `hashed_words`, and between hashes and offsets whether each word has a letter and is an ideograph (bool, W).
 
-    >>> hashed_words_and_letters(["Article 12 第12条"])[1].tolist()
-    [True, False, True, False, True]
+    >>> _, letters, ideographs, _ = hashed_words_by_kind(["Article 12 第12条"])
+    >>> letters.tolist(), ideographs.tolist()
+    ([True, False, True, False, True], [False, False, True, False, True])
     """
     data, text_offsets = utf8_buffers(texts)
     # A word takes a byte and a separator, or an ideograph's three bytes; untouched pages cost no memory.
     capacity = int(text_offsets[-1] - text_offsets[0]) // 2 + len(text_offsets)
     hashes = np.empty(capacity, np.uint64)
-    letters = np.empty(capacity, np.bool_)
+    letters, ideographs = np.empty(capacity, np.bool_), np.empty(capacity, np.bool_)
     offsets = np.zeros(len(text_offsets), np.int64)
-    num_words = _scan(data, text_offsets, (_classes(), _folded()), (hashes, letters), offsets)
-    return hashes[:num_words].copy(), letters[:num_words].copy(), offsets
+    num_words = _scan(data, text_offsets, (_classes(), _folded()), (hashes, letters, ideographs), offsets)
+    return hashes[:num_words].copy(), letters[:num_words].copy(), ideographs[:num_words].copy(), offsets
 
 
 def count(texts: Texts) -> NDArray[np.int64]:

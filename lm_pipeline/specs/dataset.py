@@ -54,15 +54,29 @@ class Duplicates(Spec):
 class Decontamination(Spec):
     """Removes training documents that repeat evaluation text: the dataset's own validation and test, and `against`.
 
-    Source: GPT-3's 13-gram rule (Brown et al. 2020, appendix C), per paragraph.
+    Source: GPT-3's 13-gram rule (Brown et al. 2020, appendix C): one shared n-gram is enough, unless it is a common
+    phrase.
     """
 
     ngram: Int = Field(default=13, ge=2)
-    """Length of the matched n-grams in words (a Han character is a word)."""
+    """Length of the matched n-grams in words."""
+    ngram_characters: Int = Field(default=20, ge=2)
+    """Length of n-grams that are mostly Han or Kana, in characters: 13 English words are about 20 of them."""
+    max_documents: Int = Field(default=10, ge=0)
+    """An n-gram of more training documents than this is a common phrase, and no hit by itself; 0: none is one."""
     min_overlap: Fraction = 0.5
-    """A paragraph is hit when at least this fraction of its n-grams stands in the evaluation text."""
+    """From this fraction on of the n-grams of an evaluation document, or of a paragraph, common phrases are a hit."""
     against: tuple[str, ...] = ()
     """Further corpora whose text must not be trained on, such as benchmarks. They are not part of the dataset."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "Decontamination":
+        if self.ngram_characters < self.ngram:
+            raise ValueError(
+                f"ngram_characters {self.ngram_characters} is below ngram {self.ngram}: a character says less than a"
+                " word, so the n-grams of characters must not be the shorter ones"
+            )
+        return self
 
 
 class Split(Spec):

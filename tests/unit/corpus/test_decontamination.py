@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from lm_pipeline.corpus.decontamination import find_contamination
-from lm_pipeline.corpus.words import count
+from lm_pipeline.corpus.words import count, segment
 from lm_pipeline.specs.dataset import Decontamination
 
 SPEC = Decontamination()
@@ -30,7 +30,7 @@ def search(
     assert also_contaminated.tolist() == contaminated[len(evaluation) :].tolist()
     assert also_counted == counts
     assert set(hits["document_id"]) == {identifier for identifier, hit in zip(ids, contaminated, strict=True) if hit}
-    assert (hits["overlap"] >= spec.min_overlap).all()
+    assert ((hits["overlap"] > 0) & (hits["overlap"] <= 1)).all()
     return hits.to_dicts(), counts
 
 
@@ -55,23 +55,86 @@ def test_every_planted_item_is_found_and_named_and_clean_text_is_not(language: s
     hits, counts = search(evaluation, [*training, *clean])
     assert {hit["document_id"] for hit in hits} == {f"t{row}" for row in range(300)}
     assert all(hit["evaluation_document_id"][1:] == hit["document_id"][1:] for hit in hits)
-    short = count(evaluation) < 2 * SPEC.ngram
+    short = count(evaluation) < 2 * (SPEC.ngram_characters if language == "zh" else SPEC.ngram)
     assert counts["short_items"] == short.sum()
     assert counts["unsearchable_items"] == 0
 
 
-def test_a_paragraph_is_hit_at_half_of_its_ngrams() -> None:
-    words = [f"w{number}" for number in range(100)]
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(("first", "last"), [(0, 40), (5, 30)])
+@pytest.mark.parametrize("form", ["inside a line", "across lines"])
+def test_every_item_inside_a_long_paragraph_is_found(language: str, first: int, last: int, form: str) -> None:
+    generator = np.random.default_rng(5)
+    evaluation = [sentence(generator, 40, language) for _ in range(200)]
+    training = []
+    for item in evaluation:
+        words = segment(item)[first:last]
+        joint = "" if language == "zh" else " "
+        planted = joint.join(words)
+        if form == "across lines":
+            planted = f"{joint.join(words[:11])}\n\n{joint.join(words[11:])}"
+        before, after = (sentence(generator, 150, language).rstrip(".。") for _ in range(2))
+        training.append(joint.join([before, planted, after]))
+    hits, _ = search(evaluation, [*training, *(sentence(generator, 300, language) for _ in range(200))])
+    named = [(hit["document_id"], hit["evaluation_document_id"]) for hit in hits]
+    assert named == [(f"t{row}", f"e{row}") for row in range(200)]
+
+
+def test_a_document_names_every_item_that_it_repeats() -> None:
+    generator = np.random.default_rng(6)
+    items = [sentence(generator, 40, "en") for _ in range(5)]
+    hits, _ = search(items, [f"Intro. {items[3]} {items[1]} and more", items[4]])
+    assert [(hit["document_id"], hit["evaluation_document_id"]) for hit in hits] == [
+        ("t0", "e3"),
+        ("t0", "e1"),
+        ("t1", "e4"),
+    ]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_common_phrase_alone_is_no_hit(language: str) -> None:
+    generator = np.random.default_rng(7)
+    phrase = sentence(generator, 22, language).rstrip(".。")
+
+    def around(num: int) -> str:
+        before, after = (sentence(generator, num, language) for _ in range(2))
+        return f"{before} {phrase} {after}"
+
+    evaluation = [around(60)]
+    common = [around(60) for _ in range(SPEC.max_documents + 1)]
+    assert search(evaluation, common)[0] == []
+    assert len(search(evaluation, common[1:])[0]) == SPEC.max_documents
+    # As a paragraph of its own it is one, and so is an item most of which is the phrase.
+    (hit,) = search(evaluation, [*common, f"{around(60).replace(phrase, '')}\n\n{phrase}"])[0]
+    assert (hit["document_id"], hit["overlap"]) == (f"t{len(common)}", 1.0)
+    item = phrase + " " + sentence(generator, 20, language)
+    hits = search([item], common, SPEC.model_copy(update={"min_overlap": 0.1}))[0]
+    assert len(hits) == len(common)
+
+
+def test_a_common_phrase_is_hit_at_half_of_a_paragraphs_ngrams() -> None:
+    words = [f"w{number}" for number in range(1000)]
     evaluation = " ".join(words)
+    spec = Decontamination(max_documents=0)
 
     def overlap(num_shared: int) -> list[float]:
         paragraph = " ".join(words[:num_shared] + [f"x{number}" for number in range(62 - num_shared)])
-        return [hit["overlap"] for hit in search([evaluation], [paragraph])[0]]
+        return [hit["overlap"] for hit in search([evaluation], [paragraph], spec)[0]]
 
     # 62 words have 50 n-grams of 13 words; 37 shared words have 25.
     assert overlap(37) == [0.5]
     assert overlap(36) == []
     assert overlap(62) == [1.0]
+
+
+def test_an_ngram_of_mostly_han_characters_is_longer_whatever_stands_around_it() -> None:
+    generator = np.random.default_rng(8)
+    text = sentence(generator, 60, "zh")
+    for num, expected in ((19, []), (20, ["t0"])):
+        training = f"GPT {sentence(generator, 30, 'zh')} {text[7 : 7 + num]} model 2 {sentence(generator, 30, 'en')}"
+        assert [hit["document_id"] for hit in search([text], [training])[0]] == expected
+    with pytest.raises(ValueError, match="must not be the shorter ones"):
+        Decontamination(ngram=13, ngram_characters=8)
 
 
 def test_short_items_must_cover_half_of_a_paragraphs_words() -> None:
@@ -94,7 +157,7 @@ def test_ngrams_without_a_letter_do_not_count() -> None:
     assert hits == []
     assert counts == {"ngrams": 0, "short_items": 0, "unsearchable_items": 3}
     text = " ".join(f"w{number}" for number in range(30))
-    hits, _ = search([text], [f"{numbers} {text}"])
+    hits, _ = search([f"{text} {text.upper()[:-1]} {numbers} ."], [f"{numbers} {text}"])
     # The 12 + 18 n-grams with a letter that begin before and in the text; 18 of them stand in it.
     assert [hit["overlap"] for hit in hits] == pytest.approx([18 / 30])
 
@@ -107,12 +170,13 @@ def test_the_first_evaluation_document_is_named_with_the_words_as_they_are_writt
 
 
 def test_a_hash_collision_is_no_hit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lm_pipeline.corpus import decontamination
+    from lm_pipeline.corpus import decontamination, text_ngrams
 
     def collide(words: np.ndarray, ngram: int) -> np.ndarray:
         return np.full(max(0, len(words) - ngram + 1), 7, np.uint64)
 
-    monkeypatch.setattr(decontamination, "ngram_hashes", collide)
+    for module in (decontamination, text_ngrams):
+        monkeypatch.setattr(module, "ngram_hashes", collide)
     monkeypatch.setattr(decontamination, "_match_items", decontamination._match_items.py_func)
     left, right = (" ".join(f"{prefix}{number}" for number in range(40)) for prefix in "ab")
     assert search([left], [right])[0] == []

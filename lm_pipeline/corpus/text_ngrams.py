@@ -1,0 +1,158 @@
+"""N-grams of texts, and which of them are searched for: those of the evaluation text, and short items as a whole.
+
+What counts as an n-gram, and how long it is, is said in `decontamination.py`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lm_pipeline.corpus.minhash import ngram_hashes
+from lm_pipeline.corpus.words import hashed_words_by_kind
+from lm_pipeline.specs.dataset import Decontamination
+
+_BATCH_ROWS = 4096
+
+SHORTEST_ITEM = 3
+"""Words; shorter evaluation documents are too common to be searched for."""
+
+
+@dataclass(frozen=True)
+class Needles:
+    """What is searched for: hashes, ascending, each with the first evaluation document (row) and word it begins at."""
+
+    ngrams: NDArray[np.uint64]
+    ngram_rows: NDArray[np.int64]
+    ngram_places: NDArray[np.int64]
+    num_ngrams: NDArray[np.int64]  # distinct ones by evaluation document (row)
+    items: NDArray[np.uint64]
+    item_rows: NDArray[np.int64]
+    item_lengths: NDArray[np.int64]  # the lengths that occur, longest first
+    item_prefixes: NDArray[np.uint64]  # hashes of the items' first words, ascending: a cheap first look
+
+
+@dataclass(frozen=True)
+class TextNgrams:
+    """The words of N texts, W in all, and the n-gram that begins at each."""
+
+    words: NDArray[np.uint64]
+    letters: NDArray[np.bool_]
+    ideographs: NDArray[np.bool_]
+    offsets: NDArray[np.int64]  # each text's first word (N + 1)
+    ngrams: NDArray[np.uint64]
+    lengths: NDArray[np.int64]  # words of each n-gram
+    counted: NDArray[np.bool_]  # whether the n-gram has a letter and ends within its text
+
+    @classmethod
+    def of(cls, texts: pl.Series, spec: Decontamination) -> "TextNgrams":
+        """The words of texts."""
+        words, letters, ideographs, offsets = hashed_words_by_kind(texts)
+        return cls.within(words, letters, ideographs, offsets, spec)
+
+    @classmethod
+    def within(
+        cls,
+        words: NDArray[np.uint64],
+        letters: NDArray[np.bool_],
+        ideographs: NDArray[np.bool_],
+        offsets: NDArray[np.int64],
+        spec: Decontamination,
+    ) -> "TextNgrams":
+        """The same for words that were read already; texts begin at `offsets`."""
+        num = len(words)
+        short, long = (_at_every_word(ngram_hashes(words, n), num) for n in (spec.ngram, spec.ngram_characters))
+        is_long = 2 * _sums(ideographs, np.full(num, spec.ngram)) > spec.ngram
+        lengths = np.where(is_long, spec.ngram_characters, spec.ngram)
+        ends = np.repeat(offsets[1:], np.diff(offsets))
+        counted = (np.arange(num) + lengths <= ends) & (_sums(letters, lengths) > 0)
+        return cls(words, letters, ideographs, offsets, np.where(is_long, long, short), lengths, counted)
+
+    def find(self, needles: Needles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The words where n-grams of the evaluation text begin, ascending, and which n-grams those are."""
+        if len(needles.ngrams) == 0:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        needle = np.minimum(np.searchsorted(needles.ngrams, self.ngrams), len(needles.ngrams) - 1)
+        places = np.flatnonzero(self.counted & (needles.ngrams[needle] == self.ngrams))
+        return places, needle[places]
+
+    def find_prefixes(self, needles: Needles) -> NDArray[np.int64]:
+        """The words where short items may begin, ascending."""
+        return np.flatnonzero(np.isin(ngram_hashes(self.words, SHORTEST_ITEM), needles.item_prefixes))
+
+    def text_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The texts that words are in."""
+        return np.searchsorted(self.offsets, places, "right") - 1
+
+
+def _at_every_word(hashes: NDArray[np.uint64], num: int) -> NDArray[np.uint64]:
+    return np.concatenate([hashes, np.zeros(num - len(hashes), np.uint64)])
+
+
+def _sums(flags: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many flags are set in the run of words that begins at each."""
+    sums = np.concatenate([[0], np.cumsum(flags)])
+    begins = np.arange(len(flags))
+    return sums[np.minimum(begins + lengths, len(flags))] - sums[begins]
+
+
+def _length_of(found: TextNgrams, own: slice, spec: Decontamination) -> int:
+    """Words of a text's n-grams: which kind is the more frequent."""
+    return spec.ngram_characters if 2 * found.ideographs[own].mean() > 1 else spec.ngram
+
+
+def batches(documents: pl.LazyFrame, *columns: str) -> Iterator[pl.DataFrame]:
+    """Read a frame's columns in order, a bounded number of rows at a time."""
+    return documents.select(columns).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
+
+
+def chosen_documents(
+    documents: pl.LazyFrame, wanted: NDArray[np.bool_]
+) -> Iterator[tuple[pl.DataFrame, NDArray[np.int64]]]:
+    """The wanted documents, a bounded number at a time, and their rows."""
+    begin = 0
+    for batch in batches(documents, "document_id", "text"):
+        rows = begin + np.flatnonzero(wanted[begin : begin + len(batch)])
+        if len(rows):
+            yield batch[rows - begin], rows
+        begin += len(batch)
+
+
+def read_needles(documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: Decontamination) -> tuple[Needles, int]:
+    """What to search for, and the number of evaluation documents that are too short for it or have no letters."""
+    ngrams, places, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    items: dict[int, int] = {}
+    num_ngrams = np.zeros(len(evaluation), np.int64)
+    prefixes, lengths, unsearchable = set(), set(), 0
+    for batch, chosen in chosen_documents(documents, evaluation):
+        found = TextNgrams.of(batch["text"], spec)
+        for at, row in enumerate(chosen):
+            own = slice(found.offsets[at], found.offsets[at + 1])
+            num_words = int(own.stop - own.start)
+            if num_words < SHORTEST_ITEM or not found.letters[own].any():
+                unsearchable += 1
+                continue
+            if num_words < 2 * _length_of(found, own, spec):
+                items.setdefault(int(ngram_hashes(found.words[own], num_words)[0]), int(row))
+                prefixes.add(int(ngram_hashes(found.words[own], SHORTEST_ITEM)[0]))
+                lengths.add(num_words)
+            begins = np.flatnonzero(found.counted[own])
+            ngrams.append(found.ngrams[own][begins])
+            places.append(begins)
+            rows.append(np.full(len(begins), row))
+            num_ngrams[row] = len(np.unique(ngrams[-1]))
+    distinct, first = np.unique(np.concatenate(ngrams), return_index=True)
+    keys = sorted(items)
+    needles = Needles(
+        distinct,
+        np.concatenate(rows)[first],
+        np.concatenate(places)[first],
+        num_ngrams,
+        np.array(keys, np.uint64),
+        np.array([items[key] for key in keys], np.int64),
+        np.array(sorted(lengths, reverse=True), np.int64),
+        np.array(sorted(prefixes), np.uint64),
+    )
+    return needles, unsearchable
