@@ -10,8 +10,9 @@ nothing, for nobody could predict it.
 
 Where corpora are mixed by weight, an epoch reads of each corpus what its share asks for (see `mixture`).
 
-Nothing is stored and nothing advances: permutations come from counters (see `counters`). An epoch's order of documents
-costs 24 bytes of memory a document.
+Nothing is stored and nothing advances: permutations come from counters (see `counters`), and an epoch's order of
+documents takes some megabytes at most (see `order`). Only where corpora are mixed for a recurrent model, whose rows
+read on from document to document, an epoch is held as 24 bytes a document.
 
 Shapes: B batch, T time, N tokens of the stream.
 """
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_pipeline.models.loss import IGNORE
-from lm_pipeline.training.counters import key_of, mix, permute, spread
-from lm_pipeline.training.mixture import Mixture
+from lm_pipeline.training.counters import key_of, permute, spread
+from lm_pipeline.training.mixture import InTurn, Mixture
+from lm_pipeline.training.order import Order
 
 BLOCK_TOKENS, MAX_BLOCK = 1 << 16, 64
 """Tokens, and positions, that are read at once at most."""
@@ -57,42 +59,46 @@ class TokenStream:
         return counts
 
 
-@dataclass(frozen=True, eq=False)
-class _Epoch:
-    """One epoch's order of documents, or of pieces of them where corpora are mixed.
+Located = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Of positions: the document, the place within it, and the number of that piece of the epoch."""
 
-    Attributes:
-        order: document of each piece.
-        begins: its first token within the document.
-        starts: where it begins in the stream, and the stream's end.
-        shift: where in the stream the epoch begins.
-    """
 
-    order: NDArray[np.int64]
-    begins: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    shift: int
+class _Epoch(Protocol):
+    """One epoch's stream of documents, or of pieces of them where corpora are mixed."""
 
-    @staticmethod
-    def draw(stream: TokenStream, key: int) -> "_Epoch":
-        lengths = np.diff(stream.offsets)
-        order = np.argsort(mix(np.arange(len(lengths), dtype=np.uint64), key), kind="stable")
-        starts = np.concatenate(([0], np.cumsum(lengths[order])))
-        return _Epoch(order, np.zeros_like(order), starts, key_of(key, len(lengths)) % max(1, len(stream)))
+    def locate(self, positions: NDArray[np.int64]) -> Located:
+        """What is at positions in the stream; it is circular."""
+        ...
 
-    @staticmethod
-    def mixed(mixture: Mixture, seed: int, epoch: int, *, interleaved: bool) -> "_Epoch":
-        pieces = mixture.draw(seed, epoch, interleaved=interleaved)
-        starts = np.concatenate(([0], np.cumsum(pieces.lengths)))
-        # Interleaved pieces are alike everywhere, so the stream may begin anywhere; else corpora keep their places.
-        shift = key_of(seed, epoch, len(pieces.lengths)) % int(starts[-1]) if interleaved else 0
-        return _Epoch(pieces.documents, pieces.begins, starts, shift)
 
-    def locate(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Document, place within it, and number of the piece, of positions in the circular stream."""
-        positions = (positions + self.shift) % self.starts[-1]
-        piece = np.searchsorted(self.starts, positions, side="right") - 1
-        return self.order[piece], self.begins[piece] + positions - self.starts[piece], piece
+class _Everything:
+    """Every document once, in a drawn order."""
+
+    def __init__(self, stream: TokenStream, key: int) -> None:
+        def lengths_of(documents: NDArray[np.int64]) -> NDArray[np.int64]:
+            return stream.offsets[documents + 1] - stream.offsets[documents]
+
+        num_documents = len(stream.offsets) - 1
+        self._order = Order(num_documents, lengths_of, key)
+        self._shift = key_of(key, num_documents) % len(stream)  # where in the stream the epoch begins
+
+    def locate(self, positions: NDArray[np.int64]) -> Located:
+        return self._order.locate((positions + self._shift) % self._order.num_tokens)
+
+
+class _Interleaved:
+    """Pieces of a mixture, each stretch of them with each corpus's share."""
+
+    def __init__(self, mixture: Mixture, seed: int, epoch: int) -> None:
+        self._pieces = mixture.interleaved(seed, epoch)
+        self._starts = np.concatenate(([0], np.cumsum(self._pieces.lengths)))
+        # Pieces are alike everywhere, so the stream may begin anywhere.
+        self._shift = key_of(seed, epoch, len(self._pieces.lengths)) % int(self._starts[-1])
+
+    def locate(self, positions: NDArray[np.int64]) -> Located:
+        places = (positions + self._shift) % self._starts[-1]
+        piece = np.searchsorted(self._starts, places, side="right") - 1
+        return self._pieces.documents[piece], self._pieces.begins[piece] + places - self._starts[piece], piece
 
 
 @dataclass(frozen=True)
@@ -182,8 +188,10 @@ class _Plan:
 
     def _draw(self, epoch: int) -> _Epoch:
         if self.mixture is None:
-            return _Epoch.draw(self.stream, key_of(self.seed, epoch))
-        return _Epoch.mixed(self.mixture, self.seed, epoch, interleaved=not self.reads_windows)
+            return _Everything(self.stream, key_of(self.seed, epoch))
+        if self.reads_windows:
+            return InTurn(self.mixture, self.seed, epoch)
+        return _Interleaved(self.mixture, self.seed, epoch)
 
     def _rows(self, position: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Epoch, first place and end of validity (exclusive) of each row of so many positions, one after the other."""

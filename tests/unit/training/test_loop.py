@@ -164,7 +164,7 @@ def test_another_jobs_folder_is_refused(make_job, listener, tmp_path):
 def test_every_family_learns(family, make_job, listener, tmp_path):
     settings = {"num_steps": 60, "learning_rate": 0.02}
     if family == "encoder":  # it is asked for a third of the tokens only, and its norms come last
-        settings = {"num_steps": 200, "learning_rate": 0.01, "batch_size": 8, "context_length": 16}
+        settings = {"num_steps": 300, "learning_rate": 0.01, "batch_size": 8, "context_length": 16}
     job = make_job(family, tmp_path, validation_interval=10, validation_batches=10, **settings)
     if family == "encoder":
         job = dataclasses.replace(job, spec=job.spec.model_copy(update={"dropout": 0.0}))
@@ -293,7 +293,7 @@ def test_a_leaping_loss_is_skipped_and_named(make_job, listener, tmp_path, monke
         return nll * (4.0 if session.counters.position == 90 else 1.0), count, carried
 
     monkeypatch.setattr(loop, "backward", leaping)
-    session, _ = train(make_job("lstm", tmp_path, num_steps=40), listener)
+    session, _ = train(make_job("lstm", tmp_path, num_steps=100), listener)
     assert session.counters.skipped_steps == [91]
     assert any("step 91 skipped: the loss is" in line and "64 steps before" in line for line in listener.lines)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.training.counters import key_of, mix, permute, spread
-from lm_pipeline.training.mixture import Mixture
+from lm_pipeline.training.mixture import InTurn, Mixture, Stretch
 from lm_pipeline.training.plan import StreamPlan, TokenStream, WindowPlan
 
 PLANS = (WindowPlan, StreamPlan)
@@ -156,6 +156,15 @@ def mixed(lengths_by_corpus, weights):
     return numbered_stream(lengths), Mixture(names, rows, np.array(lengths), weights)
 
 
+def listed(epoch, total):
+    """The pieces of an epoch, one after the other."""
+    documents, within, pieces = epoch.locate(np.arange(total))
+    begins = np.flatnonzero(np.concatenate(([True], pieces[1:] != pieces[:-1])))
+    assert (np.diff(within)[np.diff(pieces) == 0] == 1).all()
+    assert len(set(pieces[begins].tolist())) == len(begins)
+    return Stretch(documents[begins], within[begins], np.diff([*begins, total]))
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=12), min_size=1, max_size=3),
@@ -169,7 +178,7 @@ def test_an_epoch_of_a_mixture_has_each_corpus_s_share_to_the_token(lengths, wei
     assert mixture.quotas.sum() == total
     read = np.zeros(len(mixture.lengths), np.int64)
     for epoch in range(3):
-        pieces = mixture.draw(seed, epoch, interleaved=interleaved)
+        pieces = mixture.interleaved(seed, epoch) if interleaved else listed(InTurn(mixture, seed, epoch), total)
         assert (pieces.lengths > 0).all()
         assert (pieces.begins + pieces.lengths <= mixture.lengths[pieces.documents]).all()
         np.add.at(read, pieces.documents, pieces.lengths)
@@ -194,8 +203,8 @@ def test_a_training_reads_each_corpus_by_its_weight(plan_class, weights):
     border = int(stream.offsets[len(lengths[0])])
     steps = math.floor(plan.steps_per_epoch)
     first = total = 0
-    for position in range(steps):
-        found = plan._locate(position, 1)
+    for position in range(0, steps, 10):
+        found = plan._locate(position, min(10, steps - position))
         tokens = stream.offsets[found.documents] + found.within
         first += int((tokens[:, :-1] < border)[found.counts_BT].sum())
         total += int(found.counts_BT.sum())
