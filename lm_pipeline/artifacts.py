@@ -14,7 +14,6 @@ stage-version literal. The *digest* is that of the content: it is what downstrea
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -27,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from lm_pipeline import locks
-from lm_pipeline.errors import BusyError, CorruptArtifactError, LmPipelineError, MissingArtifactError
+from lm_pipeline.disk import explaining_a_full_disk
+from lm_pipeline.errors import BusyError, CorruptArtifactError, MissingArtifactError
 from lm_pipeline.locks import Held
 
 MANIFEST = "manifest.json"
@@ -258,7 +258,7 @@ class Store:
             OSError: the disk refused; nothing was published and earlier artifacts are untouched.
         """
         key = stage.key({role: item.digest for role, item in inputs.items()}, spec)
-        with self._explaining_a_full_disk(stage.name), self.in_use():
+        with explaining_a_full_disk(stage.name, self.root), self.in_use():
             found = self.find(stage.name, key)
             if found is not None:
                 self._drop_work(stage.name, key)
@@ -304,20 +304,6 @@ class Store:
         if work.exists():
             with contextlib.suppress(BusyError), self.lock(stage, key):
                 shutil.rmtree(work, ignore_errors=True)
-
-    @contextlib.contextmanager
-    def _explaining_a_full_disk(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            # Libraries of other languages put the system's message into errors of their own.
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            if isinstance(error, LmPipelineError) or not (full or os.strerror(errno.ENOSPC) in str(error)):
-                raise
-            raise LmPipelineError(
-                f"No disk space left while writing {what} below {self.root} ({error}). What was there before is"
-                " intact: free some space (`lm-pipeline gc` may help) and materialize again."
-            ) from error
 
     def _publish(
         self,
@@ -432,7 +418,7 @@ class Store:
         path = self._ref_path(asset)
         temporary = path.with_suffix(".tmp")  # always the same: what a killed process left is written over
         what = f"the ref of {asset}"
-        with self._explaining_a_full_disk(what), locks.exclusive(temporary, what, wait_seconds=60):
+        with explaining_a_full_disk(what, self.root), locks.exclusive(temporary, what, wait_seconds=60):
             try:
                 temporary.write_text(canonical_json(value) + "\n", "utf-8")
                 _fsync(temporary)

@@ -3,6 +3,7 @@
 Commands that need Dagster live in `assets/cli.py`; this process becomes theirs.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -241,10 +242,10 @@ def generate(
         else:
             click.echo("\n\n".join(completion.prompt + completion.text for completion in completions))
         return
-    click.echo(prompts[0], nl=False)
-    for piece in generation.generate(scorer, tokenizer, prompts[0], decoding):
+    pieces = generation.generate(scorer, tokenizer, prompts[0], decoding)
+    first = next(pieces, "")  # a model or prompt that cannot be continued is refused before anything is printed
+    for piece in itertools.chain([prompts[0], first], pieces):
         click.echo(piece, nl=False)
-        sys.stdout.flush()
     click.echo()
 
 
@@ -256,7 +257,11 @@ def _decoding(**settings: Any) -> "Decoding":
     try:
         return Decoding(**settings)
     except ValidationError as error:
-        raise click.UsageError("; ".join(item["msg"] for item in error.errors())) from error
+        problems = []
+        for item in error.errors():
+            option = "".join(f"--{name}: ".replace("_", "-") for name in item["loc"][:1])
+            problems.append(option + item["msg"].removeprefix("Value error, "))
+        raise click.UsageError("; ".join(problems)) from error
 
 
 @cli.command()

@@ -30,6 +30,15 @@ class _Neural(Spec):
     output_bias: bool = True
     """Whether the output layer has a bias. It begins as the training data's unigram distribution."""
 
+    @model_validator(mode="after")
+    def _factors_are_of_low_rank(self) -> "_Neural":
+        if self.embedding_rank is not None and self.embedding_rank >= self.width:
+            raise ValueError(
+                f"embedding_rank {self.embedding_rank} is not below width {self.width}, so nothing is saved: lower it"
+                " or leave it out"
+            )
+        return self
+
 
 class _Recurrent(_Neural):
     variational_dropout: bool = False
@@ -55,6 +64,12 @@ class RnnModel(_Recurrent):
     initialisation: Literal["saxe_2014", "zaremba_2014", "le_2015"] = "saxe_2014"
     """Orthogonal recurrence with Glorot's input weights (Saxe et al. 2014), all weights uniform in [-0.1, 0.1]
     (Zaremba et al. 2014), or the identity as recurrence, for `relu` (Le et al. 2015)."""
+
+    @model_validator(mode="after")
+    def _the_identity_is_for_relu(self) -> "RnnModel":
+        if self.initialisation == "le_2015" and self.nonlinearity != "relu":
+            raise ValueError("initialisation 'le_2015' is for nonlinearity 'relu': set it, or take 'saxe_2014'")
+        return self
 
 
 class LstmModel(_Recurrent):
@@ -147,6 +162,10 @@ class _Attention(_Neural):
             raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
         if self.num_heads % self.kv_heads:
             raise ValueError(f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.kv_heads}")
+        if "rope_base" in self.model_fields_set and self.positions != "rotary":
+            raise ValueError(f"rope_base is only read where positions is 'rotary'; here it is {self.positions!r}")
+        if "norm_bias" in self.model_fields_set and self.norm_bias and self.norm == "rms":
+            raise ValueError("norm_bias is of norm 'layer'; RMSNorm has none: leave it out")
         if self.positions == "rotary" and self.width_of_head % 2:
             raise ValueError(
                 f"heads are {self.width_of_head} wide; rotary positions turn pairs of units: choose an even width"

@@ -124,8 +124,24 @@ class Training(Spec):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _what_is_waited_for_can_come(self) -> "Training":
+        given, validations = self.model_fields_set, -(-self.num_steps // self.validation_interval)
+        if "warmup_steps" in given and self.warmup_steps >= self.num_steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} leaves no step at the peak rate: it must be below num_steps"
+                f" {self.num_steps}"
+            )
+        if self.early_stopping_patience is not None and validations <= self.early_stopping_patience:
+            raise ValueError(
+                f"early_stopping_patience {self.early_stopping_patience} never runs out: {self.num_steps} steps with"
+                f" validation_interval {self.validation_interval} have {validations} validations. Validate more often"
+            )
+        return self
+
 
 ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "min_learning_rate_fraction": ("schedule", ("linear", "cosine", "wsd", "plateau")),
     "decay_fraction": ("schedule", ("wsd",)),
     "plateau_factor": ("schedule", ("plateau",)),
     "plateau_patience": ("schedule", ("plateau",)),

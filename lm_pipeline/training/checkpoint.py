@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lm_pipeline.artifacts import digest_file
+from lm_pipeline.errors import CorruptArtifactError
 
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
@@ -39,8 +40,12 @@ class Checkpoint:
 def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     """Write a checkpoint durably, replacing one of the same step, and delete all but the last two."""
     staging = begin_staging(folder, str(os.getpid()))
-    save_file({name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}, staging / TENSORS)
-    seal(staging, step, checkpoint.state)
+    try:
+        save_file({name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}, staging / TENSORS)
+        seal(staging, step, checkpoint.state)
+    except BaseException:  # what a full disk did not take must not fill it
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
 
 
 def begin_staging(folder: Path, attempt: str) -> Path:
@@ -80,18 +85,34 @@ def load_latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     Args:
         folder: where `save` wrote.
         warn: told about each damaged checkpoint that is passed over.
+
+    Raises:
+        CorruptArtifactError: there are some, and all are damaged.
     """
     path = find_latest(folder, warn)
     return None if path is None else Checkpoint(load_file(path / TENSORS), read_state(path))
 
 
 def find_latest(folder: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest undamaged checkpoint's folder; None where there is none."""
+    """The newest undamaged checkpoint's folder; None where there is none.
+
+    Raises:
+        CorruptArtifactError: there are some, and all are damaged: to begin anew is for the user to decide.
+    """
+    damaged = []
     for path in reversed(_found(folder)):
         problem = _problem(path)
         if problem is None:
+            for other, what in damaged:
+                warn(f"checkpoint {other} is damaged ({what}); {path.name} is used instead")
             return path
-        warn(f"checkpoint {path} is damaged ({problem}); the one before it is used")
+        damaged.append((path, problem))
+    if damaged:
+        listed = "; ".join(f"{path.name}: {what}" for path, what in damaged)
+        raise CorruptArtifactError(
+            f"All checkpoints in {folder} are damaged ({listed}). Bring one back from a copy, or delete that folder and"
+            " materialize again: the training then begins at step 0."
+        )
     return None
 
 

@@ -20,6 +20,8 @@ NUM_REMEMBERED = 64
 LEAST_DEVIATION = 0.02
 """Standard deviation below which losses are never thought to vary, as a fraction of their mean."""
 
+_BEFORE = "steps before had"
+
 
 class DivergedError(LmPipelineError):
     """Losses or gradients stopped being finite, or leapt, and going back did not help."""
@@ -51,17 +53,18 @@ def problem(loss: float, gradient_norm: float, recent: Sequence[float], spike_de
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in recent) / len(recent))
     if loss <= mean + spike_deviations * max(deviation, LEAST_DEVIATION * abs(mean)):
         return None
-    return f"the loss is {loss:.3f}, and the {len(recent)} steps before had {mean:.3f} +- {deviation:.3f}"
+    return f"the loss is {loss:.3f}, and the {len(recent)} {_BEFORE} {mean:.3f} +- {deviation:.3f}"
 
 
 def diverged(
     steps: Sequence[int], why: str, learning_rate: float, rollbacks: int, documents: Sequence[str]
 ) -> DivergedError:
     """The error that ends a diverged training."""
-    named = ", ".join(documents[:5]) + (f" and {len(documents) - 5} more" if len(documents) > 5 else "")
+    named = "; ".join(documents[:5]) + (f"; and {len(documents) - 5} more" if len(documents) > 5 else "")
+    letting_pass = "; `spike_deviations: null` lets leaps pass" if _BEFORE in why else ""
     return DivergedError(
         f"Training does not get past step {steps[-1]}: {why} (steps {', '.join(map(str, steps))}, learning rate"
         f" {learning_rate:g}), also after going back {rollbacks} times. The weights were kept out of it. The last"
-        f" batch read the documents {named}. Lower `learning_rate`, lengthen `warmup_steps` or set"
-        " `max_gradient_norm`; if one document is at fault, look at it; `spike_deviations: null` lets leaps pass."
+        f" batch read: {named}. Lower `learning_rate`, lengthen `warmup_steps` or set `max_gradient_norm`; if one"
+        f" document is at fault, look at it{letting_pass}."
     )

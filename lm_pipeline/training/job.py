@@ -26,7 +26,7 @@ class Job:
         validation: validation documents; None where the split is empty.
         work_dir: checkpoints and the learning curve; a later process with the same job goes on from there.
         key: names the job; a `work_dir` with another job's state is refused.
-        name_documents: document ids of document numbers, for errors.
+        name_documents: corpus, file, record and id of document numbers, for errors.
         base: folder of the trained model whose weights this one begins with; None begins anew.
         mixture: shares of corpora in the training; None reads every document once an epoch.
         mask_documents: whether no token of a window sees another document.

@@ -162,7 +162,7 @@ def roll_back(session: Session, job: Job, plan: Plan, saver: Saver, reporter: Re
     saver.finish()
     path = sharded.find(job.checkpoints, reporter.warn, session.world)
     if path is None:
-        raise InputError(f"{job.checkpoints} has no undamaged checkpoint to go back to: train again.")
+        raise InputError(f"{job.checkpoints} has no checkpoint to go back to: train again.")
     session.restore(read(path, session))
     session.carried = [None] * job.training.accumulation
     counters = session.counters

@@ -127,7 +127,8 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
     validation = Shard.open(request.shards_dir, "validation", request.vocab_size)
 
     def name_documents(rows: Sequence[int]) -> list[str]:
-        return [shard.document_of(int(shard.offsets[row]))["document_id"] for row in rows]
+        documents = [shard.document_of(int(shard.offsets[row])) for row in rows]
+        return [f"{d['corpus']}: {d['file']}, record {d['record']} ({d['document_id']})" for d in documents]
 
     job = Job(
         spec=spec,

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 from torch.distributed.tensor import DTensor
 
+from lm_pipeline.disk import explaining_a_full_disk
 from lm_pipeline.training.checkpoint import (
     TENSORS,
     Checkpoint,
@@ -51,8 +52,17 @@ class Saver:
         self._failure: BaseException | None = None
 
     def save(self, step: int, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, or begin to; one that is still being written is waited for first."""
+        """Write a checkpoint, or begin to; one that is still being written is waited for first.
+
+        Raises:
+            LmPipelineError: the disk is full; what was saved before is intact.
+        """
         self.finish()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with explaining_a_full_disk(f"the checkpoint of step {step}", self.folder):
+            self._save(step, checkpoint)
+
+    def _save(self, step: int, checkpoint: Checkpoint) -> None:
         if self.world.size == 1:
             save(self.folder, step, checkpoint)
             return
@@ -82,7 +92,8 @@ class Saver:
             self._sealing = self._pending = None
             self.world.wait()
         if self._failure is not None:
-            raise self._failure
+            with explaining_a_full_disk("a checkpoint", self.folder):
+                raise self._failure
 
     def _seal_later(self, staging: Path, step: int, state: dict[str, Any]) -> None:
         try:
@@ -97,7 +108,11 @@ class Saver:
 
 
 def find(folder: Path, warn: Callable[[str], None], world: World) -> Path | None:
-    """The newest undamaged checkpoint's folder, the same for all processes; None where there is none."""
+    """The newest undamaged checkpoint's folder, the same for all processes; None where there is none.
+
+    Raises:
+        CorruptArtifactError: all are damaged.
+    """
     return world.share(find_latest(folder, warn) if world.is_main else None)
 
 

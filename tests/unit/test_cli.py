@@ -250,6 +250,10 @@ def test_generate_gives_several_texts_of_several_prompts_and_searches_with_beams
     code, _, err = run("generate", "tiny_gru", "--beams", "3", "--temperature", "1")
     assert code == 2
     assert "set temperature to 0" in err
+    assert "Value error" not in err
+    code, _, err = run("generate", "tiny_gru", "--stop", "")
+    assert code == 2
+    assert "--stop: " in err
 
 
 @pytest.mark.parametrize("experiment", ["tiny_gru", "tiny_ngram"])

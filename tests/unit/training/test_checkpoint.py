@@ -4,7 +4,10 @@ import shutil
 import pytest
 import torch
 
+from lm_pipeline.errors import CorruptArtifactError, LmPipelineError
 from lm_pipeline.training.checkpoint import Checkpoint, load_latest, save
+from lm_pipeline.training.sharded import Saver
+from lm_pipeline.training.world import World
 
 
 def checkpoint(number: int) -> Checkpoint:
@@ -71,7 +74,26 @@ def test_every_single_flipped_bit_of_the_tensors_is_noticed(tmp_path):
         damaged = bytearray(content)
         damaged[position] ^= 1
         path.write_bytes(damaged)
-        assert load_latest(tmp_path, lambda _: None) is None
+        with pytest.raises(CorruptArtifactError, match=r"SHA-256 of tensors\.safetensors differs"):
+            load_latest(tmp_path, refuse)
+
+
+def test_where_all_are_damaged_a_training_does_not_begin_anew_by_itself(tmp_path):
+    for number in (5, 10):
+        save(tmp_path, number, checkpoint(number))
+        (tmp_path / f"step-{number:08d}" / "manifest.json").write_text("{}")
+    with pytest.raises(CorruptArtifactError, match=r"step-00000010.*step-00000005.*delete that folder") as caught:
+        load_latest(tmp_path, refuse)
+    assert caught.value.exit_code == 5
+
+
+def test_a_full_disk_is_said_with_folder_and_remedy_and_leaves_nothing(tiny_disk):
+    saver = Saver(tiny_disk, World())
+    saver.save(5, Checkpoint({"weights": torch.zeros(150_000)}, {}))
+    with pytest.raises(LmPipelineError, match=r"checkpoint of step 6 below .*lm-pipeline gc"):
+        saver.save(6, Checkpoint({"weights": torch.zeros(150_000)}, {}))
+    assert [path.name for path in tiny_disk.iterdir()] == ["step-00000005"]
+    assert load_latest(tiny_disk, refuse) is not None
 
 
 def test_a_write_that_was_killed_leaves_nothing_that_counts(tmp_path):

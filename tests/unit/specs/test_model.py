@@ -1,0 +1,46 @@
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from lm_pipeline.specs.model import Model
+from lm_pipeline.specs.training import Training
+
+MODEL: TypeAdapter[Model] = TypeAdapter(Model)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"family": "transformer", "positions": "learned", "rope_base": 5e5}, "rope_base is only read where positions"),
+        ({"family": "transformer", "norm": "rms", "norm_bias": True}, "RMSNorm has none"),
+        ({"family": "rnn", "initialisation": "le_2015"}, "is for nonlinearity 'relu'"),
+        ({"family": "lstm", "width": 32, "embedding_rank": 32}, "embedding_rank 32 is not below width 32"),
+    ],
+)
+def test_a_setting_that_others_make_meaningless_is_refused(model, expected):
+    with pytest.raises(ValidationError, match=expected):
+        MODEL.validate_python(model)
+
+
+def test_a_form_may_say_what_it_needs():
+    llama = MODEL.validate_python({"family": "transformer", "form": "llama", "rope_base": 5e5})
+    assert llama.family == "transformer"
+    assert llama.rope_base == 5e5
+    assert MODEL.validate_python({"family": "rnn", "nonlinearity": "relu", "initialisation": "le_2015"})
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ({"num_steps": 100, "warmup_steps": 100}, "warmup_steps 100 leaves no step at the peak"),
+        ({"num_steps": 50, "early_stopping_patience": 2}, "50 steps with validation_interval 200 have 1 validations"),
+        ({"schedule": "constant", "min_learning_rate_fraction": 0.5}, "only read where schedule is"),
+    ],
+)
+def test_what_could_never_happen_is_refused(training, expected):
+    with pytest.raises(ValidationError, match=expected):
+        Training(**training)
+
+
+def test_a_short_training_needs_no_settings_to_be_one():
+    assert Training(num_steps=1).num_steps == 1
+    assert Training(num_steps=600, early_stopping_patience=2).early_stopping_patience == 2
