@@ -6,7 +6,7 @@ from typing import Any
 
 from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.errors import InputError
-from lm_pipeline.models.huggingface import export_model, form_of
+from lm_pipeline.models.huggingface.model import export_model, form_of
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.onnx import export_onnx_model, require_onnx
 from lm_pipeline.models.storage import load_config, load_model

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.encoder_decoder import EncoderDecoder
-from lm_pipeline.models.huggingface import export_model, form_of, import_model, import_spec
+from lm_pipeline.models.huggingface.model import export_model, form_of, import_model, import_spec
 from lm_pipeline.models.language_model import build_model
 from lm_pipeline.specs.model import EncoderDecoderModel, EncoderModel, LstmModel, TransformerModel
 
