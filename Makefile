@@ -45,7 +45,7 @@ browser: ## Chromium and a Chinese font, where they are missing and apt can brin
 lock: ## pin what a fresh environment resolves to
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip
-	build/lock/bin/python -m pip install --quiet $(PIP_ARGS) torch==2.13.0 --editable '.[dev,hf,http,onnx,opencc,play,ray,s3,trafilatura]'
+	build/lock/bin/python -m pip install --quiet $(PIP_ARGS) torch==2.13.0 --editable '.[dev,gguf,hf,http,onnx,opencc,play,ray,s3,trafilatura]'
 	( echo "# Written by \`make lock\`. Torch is pinned without a build tag: the platform's index decides CPU or CUDA."; \
 	  build/lock/bin/python -m pip freeze --all --exclude-editable | grep -vE '^(pip|wheel)==' | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' ) > requirements.lock
 

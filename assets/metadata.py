@@ -238,6 +238,10 @@ def _evaluation(artifact: Artifact) -> Metadata:
     }
 
 
+def _base(artifact: Artifact) -> Metadata:
+    return {"source": artifact.summary["source"], "summary": dg.MetadataValue.json(artifact.summary)}
+
+
 def _report(artifact: Artifact) -> Metadata:
     return {"path": dg.MetadataValue.path(artifact.path("report.html"))}
 
@@ -264,6 +268,7 @@ OF_STAGE: dict[str, Callable[[Artifact], Metadata]] = {
     "tokenizer": _tokenizer,
     "token_shards": _shards,
     "baselines": _baselines,
+    "base": _base,
     "checkpoint": _checkpoint,
     "evaluation": _evaluation,
     "report": _report,

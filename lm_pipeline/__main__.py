@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-CHILDREN = ("train", "evaluate", "clean", "ship")
+CHILDREN = ("train", "evaluate", "import", "clean", "ship")
 
 
 def main(argv: list[str]) -> int:
@@ -39,6 +39,11 @@ def _child(name: str, arguments: list[str]) -> int:
         from lm_pipeline.stages.parts import clean_from_request
 
         clean_from_request(request)
+        return 0
+    if name == "import":
+        from lm_pipeline.models.huggingface.request import import_from_request
+
+        import_from_request(request)
         return 0
     if name == "train":
         from lm_pipeline.training.request import train_from_request

@@ -16,6 +16,7 @@ from lm_pipeline import __version__
 from lm_pipeline.errors import LmPipelineError, SpecError, nearest
 
 if TYPE_CHECKING:
+    from lm_pipeline.home import Home
     from lm_pipeline.specs.generation import Decoding
 
 _PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
@@ -147,7 +148,8 @@ def leaderboard(dataset: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--of", help="The corpus of a dataset, or the dataset of an experiment. Default: the first declared.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Folder of declarations. Default: the last known one.")
-def new(noun: str, name: str, of: str | None, folder: Path | None) -> None:
+@click.option("--huggingface", metavar="FOLDER|ID", help="A pretrained model to take tokenizer or weights from.")
+def new(noun: str, name: str, of: str | None, folder: Path | None, huggingface: str | None) -> None:
     """Write a declaration that can be edited and run."""
     from lm_pipeline.home import definition_folders
     from lm_pipeline.project import load_project
@@ -162,9 +164,16 @@ def new(noun: str, name: str, of: str | None, folder: Path | None) -> None:
         raise click.UsageError(f"--of: there is no {parent} {of!r}. {nearest(of, candidates)}")
     if noun == "experiment" and not candidates:
         raise click.UsageError("An experiment is of a dataset, and none is declared: `lm-pipeline new dataset NAME`.")
+    if huggingface is not None and noun == "corpus":
+        raise click.UsageError("--huggingface is for a dataset or an experiment.")
     home = project.home
     path = new_declaration(
-        noun, name, of or next(iter(candidates), name), folder or definition_folders()[-1], f"{home.root.name}/raw"
+        noun,
+        name,
+        of or next(iter(candidates), name),
+        folder or definition_folders()[-1],
+        f"{home.root.name}/raw",
+        None if huggingface is None else _pretrained(noun, huggingface, home),
     )
     try:
         load_project(home)
@@ -173,6 +182,19 @@ def new(noun: str, name: str, of: str | None, folder: Path | None) -> None:
         path.parent.rmdir()
         raise
     click.echo(f"Wrote {path}. Edit it, then run `lm-pipeline materialize {name}`.")
+
+
+def _pretrained(noun: str, source: str, home: "Home") -> dict[str, Any]:
+    if noun == "dataset":
+        return {"pretrained": source}
+    from lm_pipeline.models.huggingface.model import import_spec, read_config
+    from lm_pipeline.pretrained import fetch, identify
+    from lm_pipeline.specs.pretrained import Pretrained
+
+    pretrained = Pretrained(huggingface=source)
+    spec, _, context_length = import_spec(read_config(fetch(pretrained, identify(pretrained, home), home)))
+    fields = {"family": spec.family, **spec.model_dump(mode="json", exclude_defaults=True)}
+    return {"pretrained": source, "model": fields, "context_length": min(context_length, 1024)}
 
 
 @cli.command()
@@ -299,7 +321,12 @@ def score(experiment: str, text: str, as_json: bool) -> None:
 @click.argument("experiment")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "kind", default="hf", show_default=True, type=click.Choice(["hf", "onnx"]), help="hf: Hugging Face."
+    "--format",
+    "kind",
+    default="hf",
+    show_default=True,
+    type=click.Choice(["hf", "onnx"]),
+    help="hf: Hugging Face.",
 )
 @_json_option
 def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from lm_pipeline.models.language_model import LanguageModel, build_model
 from lm_pipeline.models.storage import load_model
 from lm_pipeline.project import Project
 from lm_pipeline.specs.model import NgramModel
+from lm_pipeline.specs.pretrained import Pretrained
 from lm_pipeline.training.measurements import PEAK_SIZES, matmul_seconds, memory_bandwidth
 
 GRADIENT_ROWS = 16
@@ -48,8 +49,16 @@ def describe_experiment(
     store = Store(project.home.artifacts)
     # Before its tokenizer is trained, a dataset has the vocabulary that it asks for.
     tokenizer = store.ref(f"{declared.dataset}/tokenizer")
-    vocab_size = project.declarations.datasets[declared.dataset].tokenizer.vocab_size
-    vocab_size = tokenizer.summary.get("vocab_size", vocab_size) if tokenizer else vocab_size
+    wanted = project.declarations.datasets[declared.dataset].tokenizer
+    if tokenizer is not None:
+        vocab_size = tokenizer.summary["vocab_size"]
+    elif isinstance(wanted, Pretrained):
+        raise MissingArtifactError(
+            f"How many pieces {wanted.huggingface} has is not known yet. Run `lm-pipeline materialize"
+            f" {declared.dataset}/tokenizer` first."
+        )
+    else:
+        vocab_size = wanted.vocab_size
     training = declared.training
     device = torch.device("cuda" if training.device != "cpu" and torch.cuda.is_available() else "cpu")
     size = PEAK_SIZES[device.type]

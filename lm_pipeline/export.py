@@ -11,8 +11,9 @@ from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.onnx import export_onnx_model, require_onnx
 from lm_pipeline.models.storage import load_config, load_model
 from lm_pipeline.project import Project
+from lm_pipeline.tokenization.controls import CONTROLS_FILE
 from lm_pipeline.tokenization.huggingface import export_tokenizer
-from lm_pipeline.tokenization.tokenizer import MODEL_FILE, Tokenizer
+from lm_pipeline.tokenization.loading import load_tokenizer, tokenizer_file, tokenizer_files
 from lm_pipeline.trained import current_checkpoint
 
 
@@ -34,16 +35,21 @@ def export_huggingface(project: Project, experiment: str, folder: Path) -> dict[
     model, tokenizer = _open(project, experiment, folder)
     form_of(model.spec)  # refuses before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    kind = export_model(model, folder)
-    loaded = Tokenizer.load(tokenizer.path(MODEL_FILE))
-    export_tokenizer(loaded, tokenizer.manifest["spec"]["tokenizer"]["algorithm"], model.context_length, folder)
+    loaded = load_tokenizer(tokenizer_file(tokenizer))
+    kind = export_model(model, folder, loaded.controls)
+    if loaded.is_lossless:
+        export_tokenizer(loaded, tokenizer.manifest["spec"]["tokenizer"]["algorithm"], model.context_length, folder)
+    else:
+        _copy_tokenizer(tokenizer, folder)
     return _written(experiment, kind, folder)
 
 
 def export_onnx(project: Project, experiment: str, folder: Path) -> dict[str, Any]:
-    """Write an experiment's model as `model.onnx` and its tokenizer as sentencepiece's `tokenizer.model`.
+    """Write an experiment's model as `model.onnx`, and its tokenizer.
 
-    Every neural family can be written. What is read begins with BOS, id 1.
+    That is sentencepiece's `tokenizer.model`, or the files of a pretrained one.
+
+    Every neural family can be written. What is read begins with BOS.
 
     Args:
         project: where it is declared and trained.
@@ -61,7 +67,7 @@ def export_onnx(project: Project, experiment: str, folder: Path) -> dict[str, An
     require_onnx()
     folder.mkdir(parents=True, exist_ok=True)
     export_onnx_model(model, folder)
-    shutil.copyfile(tokenizer.path(MODEL_FILE), folder / MODEL_FILE)
+    _copy_tokenizer(tokenizer, folder)
     return _written(experiment, model.spec.family, folder)
 
 
@@ -75,6 +81,13 @@ def _open(project: Project, experiment: str, folder: Path) -> tuple[LanguageMode
     model = load_model(checkpoint.files_dir)
     entry = checkpoint.inputs["tokenizer"]
     return model, Store(project.home.artifacts).open(entry["stage"], entry["key"])
+
+
+def _copy_tokenizer(tokenizer: Artifact, folder: Path) -> None:
+    """The tokenizer's own files; those of a pretrained model are what it came with."""
+    for path in tokenizer_files(tokenizer):
+        if path.name != CONTROLS_FILE:
+            shutil.copyfile(path, folder / path.name)
 
 
 def _written(experiment: str, kind: str, folder: Path) -> dict[str, Any]:

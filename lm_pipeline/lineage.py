@@ -54,8 +54,8 @@ def trace_token(store: Store, shards: Artifact, offset: int) -> dict[str, Any]:
         InputError: there is no such token.
     """
     from lm_pipeline.corpus.raw_files import raw_path
+    from lm_pipeline.tokenization.loading import load_tokenizer, tokenizer_file
     from lm_pipeline.tokenization.shards import Shard
-    from lm_pipeline.tokenization.tokenizer import Tokenizer
 
     shard = Shard.open(shards.files_dir, "train")
     if not 0 <= offset < len(shard.tokens):
@@ -73,7 +73,7 @@ def trace_token(store: Store, shards: Artifact, offset: int) -> dict[str, Any]:
             return {
                 "token": offset,
                 "token_id": token_id,
-                "piece": Tokenizer.load(tokenizer.path("tokenizer.model")).piece(token_id),
+                "piece": load_tokenizer(tokenizer_file(tokenizer)).piece(token_id),
                 "document": document,
                 "raw_file": files[raw_path(document["file"])],
             }

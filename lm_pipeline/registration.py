@@ -9,7 +9,7 @@ from lm_pipeline.artifacts import Store
 from lm_pipeline.errors import InputError, UnavailableError
 from lm_pipeline.models.storage import CONFIG, WEIGHTS, load_config
 from lm_pipeline.project import Project
-from lm_pipeline.tokenization.tokenizer import MODEL_FILE
+from lm_pipeline.tokenization.loading import tokenizer_files
 from lm_pipeline.tracking import courier, server, shipper
 from lm_pipeline.trained import current_checkpoint
 
@@ -59,7 +59,8 @@ def register_experiment(project: Project, experiment: str, name: str | None = No
             " run this again."
         )
     package = Path(lm_pipeline.__file__).parent
-    artifacts = {file: checkpoint.path(file) for file in (CONFIG, WEIGHTS)} | {"tokenizer": tokenizer.path(MODEL_FILE)}
+    paths = [checkpoint.path(CONFIG), checkpoint.path(WEIGHTS), *tokenizer_files(tokenizer)]
+    artifacts = {path.name: path for path in paths}
     files = ModelFiles(package / "served_model.py", package, artifacts)
     tags = {"experiment": experiment, "checkpoint": checkpoint.key, "digest": checkpoint.digest}
     model_id = list(run.models.values())[-1]

@@ -1,7 +1,7 @@
 """A registered model as MLflow loads and serves it: the code that `lm-pipeline register` puts beside the weights.
 
 MLflow runs this file when a model is registered and wherever it is loaded (models from code: nothing is pickled). What
-it is given are the files that training wrote: `config.json`, `model.safetensors` and the tokenizer's model.
+it is given are the files that training wrote: `config.json`, `model.safetensors` and the tokenizer's files.
 """
 
 import threading
@@ -19,7 +19,9 @@ from lm_pipeline.evaluation.loading import load_scorer
 from lm_pipeline.evaluation.score_text import score_text
 from lm_pipeline.generation.generate import as_json, complete
 from lm_pipeline.specs.generation import Decoding
-from lm_pipeline.tokenization.tokenizer import Tokenizer
+from lm_pipeline.tokenization.loading import load_tokenizer
+from lm_pipeline.tokenization.pretrained import TOKENIZER_JSON
+from lm_pipeline.tokenization.tokenizer import MODEL_FILE
 
 METHODS = ("generate", "score")
 """What the parameter `method` may be."""
@@ -30,8 +32,9 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load weights and tokenizer, once."""
-        self._scorer = load_scorer(Path(context.artifacts["config.json"]).parent)
-        self._tokenizer = Tokenizer.load(Path(context.artifacts["tokenizer"]))
+        files = {name: Path(path) for name, path in context.artifacts.items()}
+        self._scorer = load_scorer(files["config.json"].parent)
+        self._tokenizer = load_tokenizer(files.get(TOKENIZER_JSON) or files[MODEL_FILE])
         self._turn = threading.Lock()  # one request at a time: scoring sets torch's number of threads
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride] - without a context, as MLflow's documentation has it

@@ -29,11 +29,11 @@ def current_checkpoint(project: Project, experiment: str) -> Artifact:
 def load_trained(experiment: str) -> "tuple[Any, Tokenizer]":
     """The scorer of an experiment's model and the tokenizer it was trained with, both verified."""
     from lm_pipeline.evaluation.loading import load_scorer
-    from lm_pipeline.tokenization.tokenizer import Tokenizer
+    from lm_pipeline.tokenization.loading import load_tokenizer, tokenizer_file
 
     project = load_project()
     checkpoint = current_checkpoint(project, experiment).verify()
     entry = checkpoint.inputs["tokenizer"]
     tokenizer = Store(project.home.artifacts).open(entry["stage"], entry["key"])
     scorer = load_scorer(checkpoint.files_dir)
-    return scorer, Tokenizer.load(tokenizer.path("tokenizer.model"))
+    return scorer, load_tokenizer(tokenizer_file(tokenizer))

@@ -10,6 +10,7 @@ from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.evaluation.ngram_scorer import NgramScorer
 from lm_pipeline.evaluation.scorer import Scorer
 from lm_pipeline.models.ngram import NgramModel
+from lm_pipeline.tokenization.controls import Controls
 
 
 def load_scorer(checkpoint_dir: Path, device: str = "auto") -> Scorer:
@@ -48,7 +49,7 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto") -> Scorer:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model = load_model(checkpoint_dir, device)
-        return MaskedScorer(model) if model.is_bidirectional else NeuralScorer(model)
+        return MaskedScorer(model, Controls.read(checkpoint_dir)) if model.is_bidirectional else NeuralScorer(model)
     except (SafetensorError, KeyError, ValidationError) as error:
         raise CorruptArtifactError(
             f"The checkpoint in {checkpoint_dir} cannot be loaded ({error!r}): config.json or model.safetensors is"

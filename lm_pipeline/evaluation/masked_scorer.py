@@ -19,8 +19,9 @@ from lm_pipeline.generation.continuation import Continuation
 from lm_pipeline.generation.windows import sliding_windows
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.loss import token_losses
-from lm_pipeline.models.masking import MASK, mask_groups
+from lm_pipeline.models.masking import mask_groups, mask_of
 from lm_pipeline.specs.model import EncoderModel
+from lm_pipeline.tokenization.controls import OURS, Controls
 
 BATCH_TOKENS = 4096
 """Tokens of one forward pass, padding included."""
@@ -36,7 +37,8 @@ class _Row(NamedTuple):
 class MaskedScorer:
     """Scores with an encoder in evaluation mode, float32."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, controls: Controls = OURS) -> None:
+        self._mask = mask_of(controls)
         self._model = model.eval()
         self._device = next(model.parameters()).device
         spec = model.spec
@@ -93,7 +95,7 @@ class MaskedScorer:
             is_text_RT[index, : row.stop - row.start] = True
             hidden_RT[index, row.hidden - row.start] = True
         targets_N = torch.from_numpy(tokens_RT[hidden_RT]).to(self._device)
-        tokens_RT[hidden_RT] = MASK
+        tokens_RT[hidden_RT] = self._mask
         documents_RT = None if is_text_RT.all() else torch.from_numpy(is_text_RT.astype(np.int64)).to(self._device)
         states_RTD, _ = self._model(torch.from_numpy(tokens_RT).to(self._device), documents_BT=documents_RT)
         logits_NV = self._model.logits(states_RTD[torch.from_numpy(hidden_RT).to(self._device)])

@@ -19,6 +19,7 @@ from lm_pipeline.evaluation.scorer import Scorer
 from lm_pipeline.generation.generate import complete
 from lm_pipeline.specs.experiment import Evaluation, Samples
 from lm_pipeline.specs.generation import Decoding, Sampling
+from lm_pipeline.tokenization.loading import load_tokenizer
 from lm_pipeline.tokenization.shards import Shard
 from lm_pipeline.tokenization.tokenizer import Tokenizer
 from lm_pipeline.training.progress import Reporter
@@ -40,7 +41,7 @@ class EvaluationRequest(BaseModel):
     shards_dir: Path
     """Folder of the token shards."""
     tokenizer: Path
-    """tokenizer.model."""
+    """tokenizer.model, or a pretrained model's tokenizer.json."""
     output_dir: Path
     """Empty folder for the results."""
 
@@ -101,7 +102,7 @@ def generate_samples(scorer: Scorer, tokenizer: Tokenizer, settings: Samples) ->
 def _evaluate(request: EvaluationRequest, log: Log) -> None:
     started = time.monotonic()
     scorer = load_scorer(request.checkpoint_dir)
-    tokenizer = Tokenizer.load(request.tokenizer)
+    tokenizer = load_tokenizer(request.tokenizer)
     if scorer.vocab_size != tokenizer.vocab_size:
         raise InputError(
             f"{request.experiment}: the model knows {scorer.vocab_size} tokens, the tokenizer {tokenizer.vocab_size}."

@@ -7,7 +7,7 @@ import numpy as np
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.evaluation.scorer import Scorer
-from lm_pipeline.tokenization.tokenizer import BOS, EOS, Tokenizer
+from lm_pipeline.tokenization.tokenizer import Tokenizer
 
 
 def score_text(scorer: Scorer, tokenizer: Tokenizer, text: str) -> dict[str, Any]:
@@ -32,9 +32,9 @@ def score_text(scorer: Scorer, tokenizer: Tokenizer, text: str) -> dict[str, Any
             "This model is an encoder: it fills gaps and gives a text no probability. Give an experiment of another"
             " family; `lm-pipeline materialize` measures how well it fills gaps."
         )
-    tokens = [*tokenizer.encode(text).tolist(), EOS]
+    tokens = [*tokenizer.encode(text).tolist(), tokenizer.controls.eos]
     num_bytes = len(text.encode())
-    (log_probs,) = scorer.document_log_probs([np.array([BOS, *tokens])])
+    (log_probs,) = scorer.document_log_probs([np.array([tokenizer.controls.bos, *tokens])])
     total = float(log_probs.sum())
     # exp overflows beyond 709; a model that gives a token less than e^-709 is as good as broken.
     if not math.isfinite(total) or -total / len(tokens) > 709:

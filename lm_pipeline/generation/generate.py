@@ -3,6 +3,7 @@
 A row's text does not depend on the rows beside it.
 """
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,11 @@ from lm_pipeline.generation.continuation import Continuable
 from lm_pipeline.generation.sampling import choose
 from lm_pipeline.generation.streaming import TextStream
 from lm_pipeline.specs.generation import Decoding
-from lm_pipeline.tokenization.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from lm_pipeline.tokenization.controls import OURS, Controls
+from lm_pipeline.tokenization.tokenizer import Tokenizer
 
 Ending = Literal["end", "length", "stop", "time"]
 """Why a text ended: the model ended the document; `max_tokens`; a stop string; `max_seconds`."""
-
-_CONTROL = [PAD, BOS, UNK]
 
 
 @dataclass
@@ -100,7 +100,7 @@ def stream(
 ) -> Iterator[tuple[int, str]]:
     """Draw texts side by side and fill the completions in; yields (row, more of its text) as it is formed.
 
-    PAD, BOS and UNK are no text: their probability is shared out among the other tokens.
+    What control ids exclude (PAD, BOS and UNK) is no text: its probability is shared out among the other tokens.
 
     Raises:
         InputError: as for `generate`.
@@ -129,13 +129,13 @@ def stream(
 
 def prompt_tokens(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Ids of a document that begins with the prompt: BOS and its tokens."""
-    return [BOS, *tokenizer.encode(prompt).tolist()]
+    return [tokenizer.controls.bos, *tokenizer.encode(prompt).tolist()]
 
 
-def only_text(log_probs_V: np.ndarray) -> np.ndarray:
+def only_text(log_probs_V: np.ndarray, controls: Controls = OURS) -> np.ndarray:
     """The distribution without PAD, BOS and UNK, which no text has; EOS stays, for it ends one."""
     kept = log_probs_V.copy()
-    kept[_CONTROL] = -np.inf
+    kept[list(controls.excluded)] = -np.inf
     return kept
 
 
@@ -157,7 +157,7 @@ class _Row:
     def __init__(self, completion: Completion, tokenizer: Tokenizer, decoding: Decoding) -> None:
         self.context = prompt_tokens(tokenizer, completion.prompt)
         self.last_token = self.context[-1]
-        self._completion, self._decoding = completion, decoding
+        self._completion, self._decoding, self._controls = completion, decoding, tokenizer.controls
         self._draws = np.random.default_rng(completion.seed)
         self._spoken = TextStream(tokenizer, decoding.stop)
 
@@ -165,8 +165,8 @@ class _Row:
         """Choose the next token; returns the text that becomes certain by it."""
         text, decoding = self._completion, self._decoding
         history = [*self.context, *text.tokens] if decoding.repetition_penalty != 1 else ()
-        token = choose(only_text(log_probs_V), self._draws, decoding, history)
-        if token == EOS:
+        token = choose(only_text(log_probs_V, self._controls), self._draws, decoding, history)
+        if token == self._controls.eos:
             return self.end("end")
         self.last_token = token
         text.tokens.append(token)
@@ -195,9 +195,10 @@ def _beams(scorer: Continuable, tokenizer: Tokenizer, prompt: str, decoding: Dec
         text = tokenizer.decode(tokens)
         return any(stop in text for stop in decoding.stop)
 
-    return beam_search(
-        scorer, prompt_tokens(tokenizer, prompt), decoding, only_text, EOS, stops if decoding.stop else None
-    )
+    controls = tokenizer.controls
+    allowed = functools.partial(only_text, controls=controls)
+    context = prompt_tokens(tokenizer, prompt)
+    return beam_search(scorer, context, decoding, allowed, controls.eos, stops if decoding.stop else None)
 
 
 def _of_beam(prompt: str, beam: Beam, tokenizer: Tokenizer, decoding: Decoding) -> Completion:

@@ -20,6 +20,10 @@ BASE, DOWN, UP = ".base.", ".down_RI", ".up_OR"
 """How names of an adapted layer's tensors tell the frozen ones, A and B."""
 
 
+POSITIONS = "positions.table_TD"
+"""How the name of a table of learned positions ends."""
+
+
 class LowRankLinear(nn.Module):
     """A frozen linear layer and its adapter."""
 
@@ -74,11 +78,17 @@ def merge_adapters(weights: Mapping[str, Tensor], spec: Lora) -> dict[str, Tenso
 def load_base(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Begin with the weights of a trained model; adapters, where there are some, stay as they are.
 
+    A table of positions may be longer than the model's: its first rows are taken.
+
     Raises:
         InputError: the weights are of a model of another shape.
     """
     own = {name.replace(BASE, "."): tensor for name, tensor in model.state_dict().items()}
     own = {name: tensor for name, tensor in own.items() if not name.endswith((DOWN, UP))}
+    weights = {
+        name: tensor[: own[name].shape[0]] if name.endswith(POSITIONS) and name in own else tensor
+        for name, tensor in weights.items()
+    }
     wrong = sorted(own.keys() ^ weights.keys())
     wrong += sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
     if wrong:

@@ -11,21 +11,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lm_pipeline.errors import InputError
 from lm_pipeline.models.loss import IGNORE
-from lm_pipeline.tokenization.tokenizer import BOS, EOS, PAD, UNK
-
-MASK = UNK
-"""What stands in for a masked token: no text can spell it, as every byte has a piece, so it is free."""
+from lm_pipeline.tokenization.controls import OURS, Controls
 
 MASKED, REPLACED = 0.8, 0.1
 """Of the tokens to predict; the rest is left as it is."""
 
-FIRST_PIECE = max(PAD, BOS, EOS, UNK) + 1
-"""Ids below are control ids, which never replace a token."""
+
+def mask_of(controls: Controls) -> int:
+    """The id that stands in for a masked token: one that no text can spell.
+
+    Of the tokenizers that are trained here it is the unknown piece, which is free, as every byte has a piece.
+
+    Raises:
+        InputError: the tokenizer has none.
+    """
+    if controls.mask is None:
+        raise InputError(
+            "The tokenizer has no mask token, which an encoder needs: take a decoder, or another tokenizer."
+        )
+    return controls.mask
 
 
 def mask_tokens(
-    tokens_BT: Tensor, eligible_BT: Tensor, *, fraction: float, vocab_size: int, seed: int, step: int
+    tokens_BT: Tensor,
+    eligible_BT: Tensor,
+    *,
+    fraction: float,
+    vocab_size: int,
+    seed: int,
+    step: int,
+    controls: Controls = OURS,
 ) -> tuple[Tensor, Tensor]:
     """Hide some tokens of a batch.
 
@@ -36,6 +53,7 @@ def mask_tokens(
         vocab_size: pieces.
         seed: seed of the training.
         step: position of the batch; equal arguments give equal masks.
+        controls: control ids of the tokenizer.
 
     Returns:
         The tokens that the model reads, and the targets: the original token where it is to be predicted, else `IGNORE`.
@@ -44,8 +62,8 @@ def mask_tokens(
     shape = tuple(tokens_BT.shape)
     chosen = torch.from_numpy(draw.random(shape) < fraction) & eligible_BT
     how = torch.from_numpy(draw.random(shape))
-    replacements = torch.from_numpy(draw.integers(FIRST_PIECE, vocab_size, shape))
-    read_BT = torch.where(chosen & (how < MASKED), MASK, tokens_BT)
+    replacements = torch.from_numpy(draw.integers(controls.first_piece, vocab_size, shape))
+    read_BT = torch.where(chosen & (how < MASKED), mask_of(controls), tokens_BT)
     read_BT = torch.where(chosen & (how >= MASKED) & (how < MASKED + REPLACED), replacements, read_BT)
     return read_BT, torch.where(chosen, tokens_BT, IGNORE)
 

@@ -9,7 +9,8 @@ With h' = h without its first token and a(hw) the adjusted count of an n-gram hw
 where a(hw) is the count at the highest order and for n-grams that begin with BOS, else the number of distinct tokens
 that precede hw. D takes one of three values per order (counts 1, 2, 3 and more), gamma(h) is the mass that the
 discounts took from h, and the recursion ends at the uniform distribution over what a document may hold: all ids except
-PAD, BOS and UNK. So every target has a probability above zero and they sum to one.
+what the tokenizer's `Controls` exclude: PAD, BOS and UNK. So every target has a probability above zero and they sum to
+one.
 
 An n-gram is the number (index of its first n - 1 tokens among the (n-1)-grams) * vocab_size + (its last token); a
 unigram's index is its id. Sorted, these numbers are the model: the n-gram that ends at position i is found by one
@@ -24,12 +25,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lm_pipeline.errors import CorruptArtifactError, MissingArtifactError
+from lm_pipeline.tokenization.controls import OURS, Controls
 
 if TYPE_CHECKING:
     from lm_pipeline.tokenization.shards import Shard
 
 MODEL_FILE = "model.safetensors"
-_PAD, _BOS, _EOS, _UNK = range(4)
 _BATCH_TOKENS = 1 << 20
 
 
@@ -43,12 +44,14 @@ class NgramModel:
         gammas: for n = 1..order, float32 [number of (n-1)-grams]: mass left for the next shorter context; 1 for a
             context that was never followed by anything. The unigrams' has one entry.
         discounts: float64 [order, 3], D for adjusted counts 1, 2 and 3 or more.
+        controls: control ids of the tokenizer.
     """
 
     keys: tuple[np.ndarray, ...]
     alphas: tuple[np.ndarray, ...]
     gammas: tuple[np.ndarray, ...]
     discounts: np.ndarray
+    controls: Controls = OURS
 
     @property
     def order(self) -> int:
@@ -99,7 +102,7 @@ class NgramModel:
             alphas.append(alpha)
             gammas.append(gamma)
             discounts.append(discount)
-        return cls(tuple(keys), tuple(alphas), tuple(gammas), np.array(discounts))
+        return cls(tuple(keys), tuple(alphas), tuple(gammas), np.array(discounts), shard.controls)
 
     def document_log_probs(self, documents: Iterable[np.ndarray]) -> list[np.ndarray]:
         """Natural log probability of every token after BOS.
@@ -114,7 +117,7 @@ class NgramModel:
         batch: list[np.ndarray] = []
         size = 0
         for document in documents:
-            assert len(document) == 0 or document[0] == _BOS, "a document begins with BOS"
+            assert len(document) == 0 or document[0] == self.controls.bos, "a document begins with BOS"
             batch.append(np.asarray(document))
             size += len(document)
             if size >= _BATCH_TOKENS:
@@ -128,9 +131,10 @@ class NgramModel:
         The context counts from its last BOS on; without any token it is the unigram distribution.
         """
         history = [int(i) for i in context[max(0, len(context) - self.order + 1) :]] if self.order > 1 else []
-        if _BOS in history:
-            history = history[len(history) - 1 - history[::-1].index(_BOS) :]
-        probs = self.alphas[0] + self.gammas[0][0] * _uniform(self.vocab_size)
+        bos = self.controls.bos
+        if bos in history:
+            history = history[len(history) - 1 - history[::-1].index(bos) :]
+        probs = self.alphas[0] + self.gammas[0][0] * _uniform(self.vocab_size, self.controls)
         for length in range(1, len(history) + 1):
             index = self._find(history[-length:])
             if index < 0:
@@ -150,6 +154,7 @@ class NgramModel:
         for name, arrays, first in (("keys", self.keys, 2), ("alphas", self.alphas, 1), ("gammas", self.gammas, 1)):
             tensors |= {f"{name}.{n}": np.ascontiguousarray(array) for n, array in enumerate(arrays, first)}
         save_file(tensors, folder / MODEL_FILE)
+        self.controls.write(folder)
 
     @classmethod
     def load(cls, folder: Path) -> "NgramModel":
@@ -171,6 +176,7 @@ class NgramModel:
                 tuple(tensors[f"alphas.{n}"] for n in range(1, order + 1)),
                 tuple(tensors[f"gammas.{n}"] for n in range(1, order + 1)),
                 tensors["discounts"],
+                Controls.read(Path(folder)),
             )
         except FileNotFoundError:
             raise MissingArtifactError(f"There is no {path}. Materialize the checkpoint first.") from None
@@ -183,7 +189,7 @@ class NgramModel:
             return [np.empty(0) for _ in documents]
         tokens = np.concatenate(documents).astype(np.int64)
         depths = np.arange(len(tokens)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        probs = self.alphas[0][tokens] + self.gammas[0][0] * _uniform(self.vocab_size)[tokens]
+        probs = self.alphas[0][tokens] + self.gammas[0][0] * _uniform(self.vocab_size, self.controls)[tokens]
         ids = tokens  # index of the (n-1)-gram that ends at each position; -1 where it was never seen
         for n in range(2, self.order + 1):
             ends = np.flatnonzero(depths >= n - 1)
@@ -208,10 +214,11 @@ class NgramModel:
         return index
 
 
-def _uniform(vocab_size: int) -> np.ndarray:
+def _uniform(vocab_size: int, controls: Controls) -> np.ndarray:
     """float64 [vocab_size]: equal mass on every id that a document may hold after BOS."""
-    probs = np.full(vocab_size, 1 / (vocab_size - 3))
-    probs[[_PAD, _BOS, _UNK]] = 0
+    excluded = list(controls.excluded)
+    probs = np.full(vocab_size, 1 / (vocab_size - len(excluded)))
+    probs[excluded] = 0
     return probs
 
 

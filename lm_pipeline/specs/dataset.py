@@ -1,10 +1,11 @@
 """Dataset: which corpora, what counts as a duplicate, how text is split and tokenized."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from lm_pipeline.specs.base import Float, Fraction, Int, Spec
+from lm_pipeline.specs.pretrained import Pretrained, kind_of
 
 
 class NearDuplicates(Spec):
@@ -128,6 +129,9 @@ class Tokenizer(Spec):
     Source: Kudo 2018 (unigram), Sennrich et al. 2016 (BPE), Kudo & Richardson 2018 (sentencepiece).
     """
 
+    tag: ClassVar[str] = "own"
+    """Which member of a union it is."""
+
     algorithm: Literal["unigram", "bpe", "char"] = "unigram"
     """Segmentation model; `char` has one piece per character."""
     vocab_size: Int = Field(default=4096, ge=300, le=1_000_000)
@@ -158,8 +162,10 @@ class DatasetSpec(Spec):
     """Decontamination of training text; `null` switches it off."""
     split: Split = Split()
     """Train, validation and test."""
-    tokenizer: Tokenizer = Tokenizer()
-    """The tokenizer."""
+    tokenizer: Annotated[
+        Annotated[Tokenizer, Tag("own")] | Annotated[Pretrained, Tag("pretrained")], Discriminator(kind_of)
+    ] = Tokenizer()
+    """The tokenizer: trained here, or that of a pretrained model."""
     packing: Packing = Packing()
     """Whether windows of training cross the borders of documents."""
 

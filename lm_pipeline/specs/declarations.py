@@ -16,6 +16,7 @@ from lm_pipeline.specs.base import NAME_PATTERN, Spec
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource
 from lm_pipeline.specs.dataset import DatasetSpec
 from lm_pipeline.specs.experiment import ExperimentSpec
+from lm_pipeline.specs.pretrained import Pretrained
 
 NOUNS: dict[str, type[Spec]] = {
     "assets.Corpus": CorpusSpec,
@@ -107,7 +108,15 @@ def _check_references(found: Declarations) -> None:
 def _check_base(found: Declarations, name: str, spec: ExperimentSpec) -> None:
     """Refuse a base that is none, is of another dataset, or leads back here."""
     path, seen, base = found.files["assets.Experiment", name], {name}, spec.base
-    while base is not None:
+    if isinstance(base, Pretrained):
+        tokenizer = found.datasets[spec.dataset].tokenizer
+        if tokenizer != base:
+            raise SpecError(
+                f"{path}: attributes.base: a pretrained model reads its own tokens, and the dataset {spec.dataset!r}"
+                f" has another tokenizer. Give a dataset `tokenizer: {{huggingface: {base.huggingface}}}`."
+            )
+        return
+    while isinstance(base, str):
         where = f"{path}: attributes.base: {base!r}"
         if base not in found.experiments:
             raise SpecError(f"{where} is no experiment. {nearest(base, found.experiments)}")
@@ -214,7 +223,7 @@ def _locate(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list
     current = [model]
     for key in location:
         tagged = [candidate for candidate in current if _tag(candidate) == key]
-        if len(current) > 1 and tagged:
+        if tagged and (len(current) > 1 or key not in current[0].model_fields):
             current = tagged
             continue
         keys.append(key)
@@ -226,11 +235,11 @@ def _locate(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list
 
 
 def _tag(model: type[BaseModel]) -> str | None:
-    """What its `kind:` or `family:` has to be, for a member of a union."""
+    """What its `kind:` or `family:` has to be, or how it is told, for a member of a union."""
     for name in ("kind", "family"):
         if name in model.model_fields:
             return model.model_fields[name].default
-    return None
+    return getattr(model, "tag", None)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

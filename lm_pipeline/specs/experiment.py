@@ -2,14 +2,15 @@
 
 import re
 import zoneinfo
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from lm_pipeline.errors import nearest
 from lm_pipeline.specs.base import Float, Int, Spec
 from lm_pipeline.specs.generation import Sampling
 from lm_pipeline.specs.model import EncoderModel, Model, NgramModel, TransformerModel
+from lm_pipeline.specs.pretrained import Pretrained, kind_of
 from lm_pipeline.specs.training import Training
 
 
@@ -74,9 +75,11 @@ class ExperimentSpec(Spec):
     """What the model learns."""
     model: Model
     """The model's family and shape."""
-    base: str | None = None
-    """Experiment on the same dataset whose trained weights this one begins with; `null` begins anew. The models must be
-    alike but for `lora` and dropout."""
+    base: (
+        Annotated[Annotated[str, Tag("own")] | Annotated[Pretrained, Tag("pretrained")], Discriminator(kind_of)] | None
+    ) = None
+    """Experiment on the same dataset, or pretrained model, whose weights this one begins with; `null` begins anew. The
+    models must be alike but for `lora` and dropout; the dataset has the pretrained model's tokenizer."""
     training: Training = Training()
     """The training loop."""
     evaluation: Evaluation = Evaluation()
@@ -105,4 +108,6 @@ class ExperimentSpec(Spec):
             raise ValueError("an 'ngram' model is counted anew: leave `base` out")
         if isinstance(self.model, TransformerModel | EncoderModel) and self.model.lora and self.base is None:
             raise ValueError("`lora` adapts trained weights: name the experiment that they are from as `base`")
+        if self.training.num_steps == 0 and self.base is None:
+            raise ValueError("num_steps 0 publishes trained weights as they are: say whose as `base`")
         return self

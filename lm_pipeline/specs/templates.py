@@ -1,7 +1,10 @@
 """A first version of each declaration, for `lm-pipeline new` and `dg scaffold defs`."""
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lm_pipeline.errors import SpecError, nearest
 from lm_pipeline.specs.base import NAME_PATTERN
@@ -47,7 +50,34 @@ attributes:
 FOLDERS = {"corpus": "corpora", "dataset": "datasets", "experiment": "experiments"}
 
 
-def new_declaration(noun: str, name: str, of: str, folder: Path, raw: str = "data/raw") -> Path:
+PRETRAINED = {
+    "dataset": """\
+type: assets.Dataset
+attributes:
+  description: What this dataset is for.
+  corpora: [{of}]
+  tokenizer: {{huggingface: {pretrained}}}
+""",
+    "experiment": """\
+type: assets.Experiment
+attributes:
+  description: What this experiment tries.
+  dataset: {of}
+  base: {{huggingface: {pretrained}}}
+  model: {model}
+  training:
+    num_steps: 1000 # 0 evaluates it as it is
+    batch_size: 16
+    context_length: {context_length}
+    learning_rate: 0.0001
+""",
+}
+"""The same for a pretrained model's tokenizer and weights."""
+
+
+def new_declaration(
+    noun: str, name: str, of: str, folder: Path, raw: str = "data/raw", pretrained: Mapping[str, Any] | None = None
+) -> Path:
     """Write a declaration that can be edited and run.
 
     Args:
@@ -56,6 +86,8 @@ def new_declaration(noun: str, name: str, of: str, folder: Path, raw: str = "dat
         of: the corpus of a dataset, the dataset of an experiment.
         folder: a folder of declarations, such as `assets/defs`.
         raw: where the home keeps raw text, from the folder that the home is in.
+        pretrained: what `PRETRAINED` has places for: `pretrained`, where it is, and for an experiment `model`, its
+            fields, and `context_length`.
 
     Returns:
         The file that was written.
@@ -73,5 +105,14 @@ def new_declaration(noun: str, name: str, of: str, folder: Path, raw: str = "dat
     if path.exists():
         raise SpecError(f"{path} exists already. Edit it, or choose another name.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(editor_header(noun, path, folder) + TEMPLATES[noun].format(name=name, of=of, raw=raw), "utf-8")
+    template = TEMPLATES[noun] if pretrained is None else PRETRAINED[noun]
+    text = template.format(
+        name=name, of=of, raw=raw, **{key: _flow(value) for key, value in (pretrained or {}).items()}
+    )
+    path.write_text(editor_header(noun, path, folder) + text, "utf-8")
     return path
+
+
+def _flow(value: Any) -> str:
+    """A value on one line of YAML, of which JSON is a part."""
+    return json.dumps(value, ensure_ascii=False)

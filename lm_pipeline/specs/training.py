@@ -10,8 +10,8 @@ from lm_pipeline.specs.base import Float, Fraction, Int, Spec
 class Training(Spec):
     """The training loop's settings."""
 
-    num_steps: Int = Field(default=1000, ge=1)
-    """Optimizer steps."""
+    num_steps: Int = Field(default=1000, ge=0)
+    """Optimizer steps; 0 publishes the experiment's `base` as it is, to evaluate, to generate or to score with it."""
     batch_size: Int = Field(default=32, ge=1)
     """Sequences per step, over all processes."""
     context_length: Int = Field(default=128, ge=2)

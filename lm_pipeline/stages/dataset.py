@@ -1,5 +1,6 @@
 """Dataset nodes: `<dataset>/unique_documents`, `splits`, `statistics`, `tokenizer`, `token_shards` and `baselines`."""
 
+import dataclasses
 import functools
 import shutil
 import time
@@ -14,7 +15,10 @@ from lm_pipeline.graph import Build, Node, numbers
 from lm_pipeline.provenance import provenance
 from lm_pipeline.specs import DatasetSpec
 from lm_pipeline.specs.dataset import QualityModel
+from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
+from lm_pipeline.specs.pretrained import Pretrained
 from lm_pipeline.stages import versions
+from lm_pipeline.stages.pretrained import tokenizer_outside, write_tokenizer
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,12 +78,7 @@ def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
             {"dataset": name},
             lambda build: _write_statistics(name, build),
         ),
-        node(
-            "tokenizer",
-            {"splits": f"{name}/splits", **documents},
-            {"tokenizer": whole["tokenizer"]},
-            lambda build: _write_tokenizer(spec, build),
-        ),
+        _tokenizer_node(name, spec, documents, node),
         node(
             "token_shards",
             {"tokenizer": f"{name}/tokenizer", "splits": f"{name}/splits", **documents},
@@ -103,6 +102,17 @@ def _read(build: Build, roles: Iterable[str]) -> "pl.LazyFrame":
 
     corpora = [build.inputs[role] for role in roles]
     return pl.concat(read_documents(clean_parts(corpus, build.store.open_parts(corpus))) for corpus in corpora)
+
+
+def _tokenizer_node(name: str, spec: DatasetSpec, documents: Mapping[str, str], node: Callable[..., Node]) -> Node:
+    """The tokenizer's node: trained on the training split, or that of a pretrained model, whose files are outside."""
+    tokenizer = spec.tokenizer
+    if isinstance(tokenizer, Pretrained):
+        made = node("tokenizer", {}, {}, lambda build: write_tokenizer(tokenizer, build))
+        return dataclasses.replace(made, outside=lambda home: tokenizer_outside(tokenizer, home))
+    inputs = {"splits": f"{name}/splits", **documents}
+    fields = {"tokenizer": tokenizer.model_dump(mode="json")}
+    return node("tokenizer", inputs, fields, lambda build: _write_tokenizer(spec, tokenizer, build))
 
 
 def _quality_node(spec: DatasetSpec, whole: Mapping[str, Any], node: Callable[..., Node]) -> list[Node]:
@@ -331,25 +341,25 @@ def _write_statistics(name: str, build: Build) -> None:
     build.spool.artifact(build.staging.path / "statistics.html")
 
 
-def _write_tokenizer(spec: DatasetSpec, build: Build) -> None:
+def _write_tokenizer(spec: DatasetSpec, tokenizer: TokenizerSpec, build: Build) -> None:
     import polars as pl
 
     from lm_pipeline.tokenization.tokenizer import train_tokenizer
 
     texts = _split_documents(spec, build).filter(pl.col("split") == "train").select("text").collect()["text"]
-    summary = train_tokenizer(texts.to_list(), spec.tokenizer, build.staging.path)
+    summary = train_tokenizer(texts.to_list(), tokenizer, build.staging.path)
     build.staging.summary = summary
     build.staging.content_digest = summary["pieces_digest"]
-    build.log(f"{summary['vocab_size']:,} pieces, {spec.tokenizer.algorithm}")
-    build.spool.params(spec.tokenizer.model_dump(mode="json"))
+    build.log(f"{summary['vocab_size']:,} pieces, {tokenizer.algorithm}")
+    build.spool.params(tokenizer.model_dump(mode="json"))
     build.spool.metrics(0, numbers(summary))
 
 
 def _write_shards(spec: DatasetSpec, build: Build) -> None:
+    from lm_pipeline.tokenization.loading import load_tokenizer, tokenizer_file
     from lm_pipeline.tokenization.shards import write_shards
-    from lm_pipeline.tokenization.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer.load(build.inputs["tokenizer"].path("tokenizer.model"))
+    tokenizer = load_tokenizer(tokenizer_file(build.inputs["tokenizer"]))
     frame = _split_documents(spec, build).collect()
     summary = write_shards(_slices(frame), tokenizer, build.staging.path)
     build.staging.summary = summary

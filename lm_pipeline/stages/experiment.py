@@ -10,8 +10,11 @@ from lm_pipeline.artifacts import Artifact
 from lm_pipeline.graph import Build, Node
 from lm_pipeline.home import Home
 from lm_pipeline.launch import torchrun
+from lm_pipeline.pretrained import identify
 from lm_pipeline.specs import DatasetSpec, ExperimentSpec
 from lm_pipeline.stages import versions
+from lm_pipeline.stages.pretrained import write_base
+from lm_pipeline.tokenization.loading import tokenizer_file
 from lm_pipeline.tracking.spool import SpoolWriter
 
 VOLATILE = {"curve.jsonl", "training.json", "timing.json"}
@@ -25,7 +28,14 @@ def experiment_nodes(name: str, spec: ExperimentSpec, dataset_spec: DatasetSpec)
     shards = {"token_shards": f"{dataset}/token_shards", "tokenizer": f"{dataset}/tokenizer"}
     whole = spec.model_dump(mode="json")
 
-    def node(stage: str, inputs: Mapping[str, str], fields: Mapping[str, Any], write: Any, experiment: str) -> Node:
+    def node(
+        stage: str,
+        inputs: Mapping[str, str],
+        fields: Mapping[str, Any],
+        write: Any,
+        experiment: str,
+        outside: Any = None,
+    ) -> Node:
         return Node(
             asset=f"{name}/{stage}",
             stage=versions.STAGES[stage],
@@ -35,13 +45,31 @@ def experiment_nodes(name: str, spec: ExperimentSpec, dataset_spec: DatasetSpec)
             noun="experiment",
             owner=name,
             mlflow_experiment=experiment,
+            outside=outside,
         )
 
     checkpoint, evaluation = f"{name}/checkpoint", f"{name}/evaluation"
+    base, pretrained = {}, []
+    if isinstance(spec.base, str):
+        base = {"base": f"{spec.base}/checkpoint"}
+    elif spec.base is not None:
+        source = spec.base
+        base = {"base": f"{name}/base"}
+        pretrained = [
+            node(
+                "base",
+                {"tokenizer": f"{dataset}/tokenizer"},
+                {},
+                lambda build: write_base(source, build),
+                f"{dataset}/pipeline",
+                lambda home: identify(source, home),
+            )
+        ]
     return [
+        *pretrained,
         node(
             "checkpoint",
-            shards | ({} if spec.base is None else {"base": f"{spec.base}/checkpoint"}),
+            shards | base,
             {"task": spec.task, "model": whole["model"], "training": whole["training"], **mixing},
             lambda build: _write_checkpoint(name, spec, dataset_spec, build),
             dataset,
@@ -99,7 +127,7 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, dataset: DatasetSpec, bui
         "model": whole["model"],
         "training": {} if spec.model.family == "ngram" else whole["training"],
         "shards_dir": str(shards.files_dir),
-        "tokenizer": str(build.inputs["tokenizer"].path("tokenizer.model")),
+        "tokenizer": str(tokenizer_file(build.inputs["tokenizer"])),
         "vocab_size": shards.summary["vocab_size"],
         "weights": dataset.weights,
         "mask_documents": dataset.packing.mask_documents,
@@ -144,7 +172,7 @@ def _write_evaluation(name: str, spec: ExperimentSpec, build: Build) -> None:
         "evaluation": spec.evaluation.model_dump(mode="json"),
         "checkpoint_dir": str(checkpoint.files_dir),
         "shards_dir": str(shards.files_dir),
-        "tokenizer": str(build.inputs["tokenizer"].path("tokenizer.model")),
+        "tokenizer": str(tokenizer_file(build.inputs["tokenizer"])),
         "output_dir": str(build.staging.path),
     }
     _run("evaluate", request, work, build)

@@ -21,6 +21,7 @@ DATASET_STATISTICS = Stage("statistics", 1)
 TOKENIZER = Stage("tokenizer", 1)
 TOKEN_SHARDS = Stage("token_shards", 1)
 BASELINES = Stage("baselines", 1)
+BASE = Stage("base", 1)
 CHECKPOINT = Stage("checkpoint", 3)
 EVALUATION = Stage("evaluation", 1)
 REPORT = Stage("report", 1)
@@ -44,6 +45,7 @@ STAGES = {
         TOKENIZER,
         TOKEN_SHARDS,
         BASELINES,
+        BASE,
         CHECKPOINT,
         EVALUATION,
         REPORT,

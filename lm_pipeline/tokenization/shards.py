@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lm_pipeline.errors import CorruptArtifactError, MissingArtifactError
-from lm_pipeline.tokenization.tokenizer import BOS, EOS, UNK, Tokenizer, token_dtype
+from lm_pipeline.tokenization.controls import OURS, Controls
+from lm_pipeline.tokenization.tokenizer import Tokenizer, token_dtype
 
 if TYPE_CHECKING:
     import polars as pl  # imported where used: it changes how a training child handles SIGINT
@@ -56,12 +57,14 @@ class Shard:
         split: its name.
         tokens: uint16 or int32 [num_tokens], read-only: the documents end to end.
         offsets: int64 [num_documents + 1], token offset of each document's BOS, and the end.
+        controls: control ids of the tokenizer.
     """
 
     folder: Path
     split: str
     tokens: np.ndarray
     offsets: np.ndarray
+    controls: Controls = OURS
 
     @classmethod
     def open(cls, folder: Path, split: str, vocab_size: int | None = None) -> "Shard":
@@ -80,10 +83,12 @@ class Shard:
         _expect(data.stat().st_size, int(offsets[-1]) * dtype.itemsize, f"{data}: bytes")
         _expect(pq.ParquetFile(documents).metadata.num_rows, len(offsets) - 1, f"{documents}: rows")
         tokens = np.memmap(data, dtype, "r") if offsets[-1] else np.empty(0, dtype)
+        controls = Controls.read(folder)
         for document in (0, len(offsets) - 2) if len(offsets) > 1 else ():
             first, last = tokens[offsets[document]], tokens[offsets[document + 1] - 1]
-            _expect((int(first), int(last)), (BOS, EOS), f"{data}: first and last token of document {document}")
-        return cls(folder, split, tokens, offsets)
+            borders = (controls.bos, controls.eos)
+            _expect((int(first), int(last)), borders, f"{data}: first and last token of document {document}")
+        return cls(folder, split, tokens, offsets, controls)
 
     @property
     def num_documents(self) -> int:
@@ -145,17 +150,18 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
 
     Returns:
         Summary: `splits` and `per_corpus` (corpus, then split) with documents, tokens (BOS and EOS included) and bytes;
-        `excluded`; `round_trip_failures` (must be 0); `bytes_per_token` and `byte_fallback_fraction` over the tokens of
-        the text (BOS and EOS left out); `num_used_pieces`; `top_pieces`; `preview` (pieces of the first 200 training
-        tokens); `dtype`; `vocab_size`.
+        `excluded`; `round_trip_failures` (0 where the tokenizer is `lossless`); `bytes_per_token` and
+        `byte_fallback_fraction` over the tokens of the text (BOS and EOS left out); `num_used_pieces`; `top_pieces`;
+        `preview` (pieces of the first 200 training tokens); `dtype`; `vocab_size`.
     """
+    tokenizer.controls.write(out)
     writers = {split: _SplitWriter(out, split, tokenizer) for split in SPLITS}
     excluded = failures = 0
     try:
         for batch in _batches(documents):
             texts = batch["text"].to_list()
             ids = tokenizer.encode_batch(texts)
-            failures += sum(tokenizer.decode_bytes(i) != text.encode() for i, text in zip(ids, texts, strict=True))
+            failures += sum(tokenizer.decode(i) != text for i, text in zip(ids, texts, strict=True))
             splits = batch["split"].to_list()
             excluded += splits.count(None)
             for split, writer in writers.items():
@@ -171,6 +177,7 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
         "per_corpus": _per_corpus(writers),
         "excluded": excluded,
         "round_trip_failures": failures,
+        "lossless": tokenizer.is_lossless,
         **_statistics(writers, tokenizer),
         "preview": _preview(out, tokenizer),
         "dtype": tokenizer.dtype.name,
@@ -201,6 +208,7 @@ class _SplitWriter:
         self.dtype = tokenizer.dtype.newbyteorder("<")
         self.data = (out / f"{split}.bin").open("wb")
         self.documents = pq.ParquetWriter(out / f"{split}.documents.parquet", _SCHEMA, compression="zstd")
+        self.controls = tokenizer.controls
         self.pending: list[pa.Table] = []
         self.lengths = array("i")
         self.total = _Total()
@@ -215,9 +223,9 @@ class _SplitWriter:
         ends = np.cumsum(sizes)
         flat = np.empty(ends[-1], self.dtype)
         for end, size, i in zip(ends, sizes, ids, strict=True):
-            flat[end - size] = BOS
+            flat[end - size] = self.controls.bos
             flat[end - size + 1 : end - 1] = i
-            flat[end - 1] = EOS
+            flat[end - 1] = self.controls.eos
         flat.tofile(self.data)
         num_bytes = frame["text"].str.len_bytes().cast(int).to_numpy()
         columns = {name: frame[name].to_arrow() for name in _LOCATORS}
@@ -277,7 +285,7 @@ def _per_corpus(writers: dict[str, _SplitWriter]) -> dict[str, dict[str, dict[st
 
 def _statistics(writers: dict[str, _SplitWriter], tokenizer: Tokenizer) -> dict[str, Any]:
     counts = np.sum([writer.piece_counts for writer in writers.values()], axis=0)
-    counts[: UNK + 1] = 0
+    counts[[tokenizer.controls.bos, tokenizer.controls.eos, *tokenizer.controls.excluded]] = 0
     num_text_tokens = max(int(counts.sum()), 1)
     top = np.lexsort((np.arange(len(counts)), -counts))[:20]
     return {

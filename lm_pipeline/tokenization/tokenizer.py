@@ -25,6 +25,7 @@ import sentencepiece
 
 from lm_pipeline.errors import CorruptArtifactError, InputError, MissingArtifactError
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
+from lm_pipeline.tokenization.controls import OURS
 from lm_pipeline.tokenization.sample import MAX_CHARACTERS, sample_sentences
 from lm_pipeline.tokenization.stretches import check_unicode, stretches
 
@@ -51,7 +52,12 @@ class Tokenizer:
         vocab_size: number of ids, control and byte pieces included.
         is_byte: bool[vocab_size], True for the 256 byte pieces.
         dtype: NumPy type of the ids on disk: uint16 where they fit, else int32.
+        controls: its control ids.
+        is_lossless: whether every text comes back byte for byte.
     """
+
+    controls = OURS
+    is_lossless = True
 
     def __init__(self, model: bytes) -> None:
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)

@@ -127,6 +127,7 @@ def _write_model(client: MlflowClient, model: LoggedModel, files: ModelFiles) ->
     """The folder that MLflow loads, where the LoggedModel's bytes belong."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own notes on type hints
+        packages = [*REQUIREMENTS, *(["tokenizers"] if "tokenizer.json" in files.artifacts else [])]
         local = Path(folder) / "model"
         mlflow.pyfunc.save_model(
             local,
@@ -134,7 +135,7 @@ def _write_model(client: MlflowClient, model: LoggedModel, files: ModelFiles) ->
             artifacts={key: str(path) for key, path in files.artifacts.items()},
             code_paths=[str(files.package)],
             signature=signature(),
-            pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
+            pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in packages],
             mlflow_model=Model(run_id=model.source_run_id, model_id=model.model_id),
         )
         client.log_model_artifacts(model.model_id, str(local))

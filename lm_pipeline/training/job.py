@@ -7,6 +7,7 @@ from pathlib import Path
 from lm_pipeline.models.language_model import RECURRENT, NeuralSpec
 from lm_pipeline.specs.model import EncoderModel
 from lm_pipeline.specs.training import Training
+from lm_pipeline.tokenization.controls import OURS, Controls
 from lm_pipeline.training.masked_plan import MaskedPlan
 from lm_pipeline.training.mixture import Mixture
 from lm_pipeline.training.plan import Plan, TokenStream, make_plan
@@ -30,6 +31,7 @@ class Job:
         base: folder of the trained model whose weights this one begins with; None begins anew.
         mixture: shares of corpora in the training; None reads every document once an epoch.
         mask_documents: whether no token of a window sees another document.
+        controls: control ids of the tokenizer.
         measurements: where measurements of the machine are kept; None keeps them in `work_dir`.
     """
 
@@ -45,6 +47,7 @@ class Job:
     mask_documents: bool = False
     measurements: Path | None = None
     base: Path | None = None
+    controls: Controls = OURS
 
     @property
     def checkpoints(self) -> Path:
@@ -74,4 +77,6 @@ class Job:
         )
         if not isinstance(self.spec, EncoderModel):
             return plan
-        return MaskedPlan(plan, fraction=self.spec.mask_fraction, vocab_size=self.vocab_size, seed=seed)
+        return MaskedPlan(
+            plan, fraction=self.spec.mask_fraction, vocab_size=self.vocab_size, seed=seed, controls=self.controls
+        )

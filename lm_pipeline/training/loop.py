@@ -53,6 +53,8 @@ def train(job: Job, reporter: Reporter, world: World = World()) -> tuple[Session
         curve = exits.enter_context(closing(Curve(job.curve if world.is_main else None, counters.curve_bytes)))
         saver = Saver(job.checkpoints, world, asynchronous=training.asynchronous_checkpoints)
         reporter.begin(counters.step)
+        if validation_plan and training.num_steps == 0:  # a base is published as it is: how good is it?
+            log_validation(session, training, validation_plan, curve, reporter)
         while not is_finished(session, training) and not world.any(interruption.requested):
             take_step(session, plan, training)
             counters = session.counters

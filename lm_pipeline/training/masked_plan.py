@@ -2,14 +2,15 @@
 
 from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.models.masking import mask_tokens
-from lm_pipeline.tokenization.tokenizer import BOS, EOS, PAD, UNK
+from lm_pipeline.tokenization.controls import OURS, Controls
 from lm_pipeline.training.plan import Batch, Plan
 
 
 class MaskedPlan:
     """The windows of another plan; which of their tokens are hidden is a function of (seed, position)."""
 
-    def __init__(self, plan: Plan, *, fraction: float, vocab_size: int, seed: int) -> None:
+    def __init__(self, plan: Plan, *, fraction: float, vocab_size: int, seed: int, controls: Controls = OURS) -> None:
+        self.controls = controls
         self.plan, self.fraction, self.vocab_size, self.seed = plan, fraction, vocab_size, seed
 
     @property
@@ -22,8 +23,8 @@ class MaskedPlan:
         batch = self.plan.batch(position)
         tokens_BT = batch.inputs_BT
         # What the other plan counts is what it predicts from; where a BOS follows, that is the end of a document.
-        eligible_BT = (batch.targets_BT != IGNORE) | (tokens_BT == EOS)
-        for control in (PAD, BOS, UNK):
+        eligible_BT = (batch.targets_BT != IGNORE) | (tokens_BT == self.controls.eos)
+        for control in self.controls.excluded:
             eligible_BT &= tokens_BT != control
         inputs_BT, targets_BT = mask_tokens(
             tokens_BT,
@@ -32,6 +33,7 @@ class MaskedPlan:
             vocab_size=self.vocab_size,
             seed=self.seed,
             step=position,
+            controls=self.controls,
         )
         return Batch(inputs_BT, targets_BT, batch.begins, batch.documents_BT)
 

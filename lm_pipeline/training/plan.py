@@ -55,7 +55,7 @@ class TokenStream:
     def target_counts(self, vocab_size: int) -> NDArray[np.int64]:
         """How often each token id is a target; BOS never is."""
         counts = np.bincount(self.tokens, minlength=vocab_size)
-        counts[self.bos_id] = 0
+        counts[self.bos_id] -= len(self.offsets) - 1
         return counts
 
 
@@ -219,7 +219,7 @@ class _Plan:
         """Inputs, targets and documents of all rows of a block of positions."""
         found = self._locate(block * self.block, self.block)
         tokens = self.stream.tokens[self.stream.offsets[found.documents] + found.within].astype(np.int64)
-        counts_BT = found.counts_BT & (tokens[:, 1:] != self.stream.bos_id)
+        counts_BT = found.counts_BT & (found.within[:, 1:] != 0)  # by place: a BOS may be an EOS as well
         documents_BT = None
         if self.mask_documents:
             counts_BT &= found.pieces[:, 1:] == found.pieces[:, :-1]

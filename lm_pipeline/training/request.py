@@ -22,7 +22,6 @@ from lm_pipeline.models.storage import CONFIG, save_model
 from lm_pipeline.specs import model as model_specs
 from lm_pipeline.specs.training import Training
 from lm_pipeline.tokenization.shards import Shard
-from lm_pipeline.tokenization.tokenizer import BOS
 from lm_pipeline.training.interruption import EXIT_CODE
 from lm_pipeline.training.job import CURVE, SNAPSHOTS, Job
 from lm_pipeline.training.loop import train, utilisation
@@ -50,7 +49,7 @@ class TrainingRequest(BaseModel):
     shards_dir: Path
     """Folder of the token shards."""
     tokenizer: Path
-    """tokenizer.model."""
+    """tokenizer.model, or a pretrained model's tokenizer.json."""
     vocab_size: int
     """Pieces."""
     weights: dict[str, float] = {}
@@ -143,6 +142,7 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
         base=request.base_dir,
         mixture=mix_corpora(shard.corpora, np.diff(shard.offsets), request.weights),
         mask_documents=request.mask_documents,
+        controls=shard.controls,
     )
     with (
         joined_world() as world,
@@ -161,6 +161,7 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
                 tokens_read = session.counters.position * request.training.batch_size * request.training.context_length
                 corpora = epochs_read(shard.corpora, np.diff(shard.offsets), job.mixture, tokens_read)
                 _write_outputs(request, session, published, corpora)
+                shard.controls.write(request.output_dir)
     return EXIT_CODE if interrupted else 0
 
 
@@ -171,7 +172,7 @@ def _published_weights(request: TrainingRequest, session: Session) -> dict[str, 
 
 
 def _stream(shard: Shard) -> TokenStream:
-    return TokenStream(shard.tokens, shard.offsets, BOS)
+    return TokenStream(shard.tokens, shard.offsets, shard.controls.bos)
 
 
 def _write_outputs(

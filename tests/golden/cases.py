@@ -270,10 +270,34 @@ def checkpoint(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+def base(folder: Path) -> str:
+    """Import a Llama whose weights are counted up, with more rows than its tokenizer has ids."""
+    import torch
+
+    from lm_pipeline.models.huggingface.model import export_model
+    from lm_pipeline.models.huggingface.request import import_from_request
+    from lm_pipeline.models.language_model import build_model
+    from lm_pipeline.specs.model import TransformerModel
+
+    model = build_model(TransformerModel(form="llama", width=8, num_heads=2, mlp_ratio=2), 11, 8)
+    for number, parameter in enumerate(model.parameters()):
+        parameter.data = torch.arange(parameter.numel(), dtype=torch.float32).view_as(parameter) / 64 + number
+    (folder / "theirs").mkdir()
+    (folder / "ours").mkdir()
+    export_model(model, folder / "theirs")
+    request = {"folder": str(folder / "theirs"), "vocab_size": 10, "output_dir": str(folder / "ours")}
+    (folder / "request.json").write_text(json.dumps(request))
+    import_from_request(folder / "request.json")
+    return hashlib.sha256(
+        b"".join((folder / "ours" / name).read_bytes() for name in ("config.json", "model.safetensors"))
+    ).hexdigest()
+
+
 CASES: dict[str, tuple[Stage, Callable[[Path], str]]] = {
     "document_part": (versions.DOCUMENT_PART, document_part),
     "tokenizer": (versions.TOKENIZER, tokenizer),
     "token_shards": (versions.TOKEN_SHARDS, token_shards),
+    "base": (versions.BASE, base),
     "checkpoint": (versions.CHECKPOINT, checkpoint),
     "signatures": (versions.SIGNATURES, signatures),
     "text_units": (versions.TEXT_UNITS, text_units),

@@ -11,9 +11,10 @@ from lm_pipeline.evaluation.masked_scorer import MaskedScorer
 from lm_pipeline.evaluation.request import evaluate_from_request
 from lm_pipeline.evaluation.score_text import score_text
 from lm_pipeline.models.language_model import build_model
-from lm_pipeline.models.masking import MASK, mask_groups
+from lm_pipeline.models.masking import mask_groups
 from lm_pipeline.models.storage import save_model
 from lm_pipeline.specs.model import EncoderModel
+from lm_pipeline.tokenization.controls import OURS
 from lm_pipeline.tokenization.tokenizer import MODEL_FILE
 
 DOCUMENTS = [np.array([1, *range(10, 10 + n), 2]) for n in (0, 3, 6, 14, 30)] + [np.array([1])]
@@ -35,7 +36,7 @@ def test_a_short_document_is_scored_gap_by_gap(encoder):
     expected = np.zeros(len(document) - 1)
     for group in mask_groups(len(document) - 1, 0.25):
         read = torch.tensor(document)
-        read[group + 1] = MASK
+        read[group + 1] = OURS.mask
         log_probs = F.log_softmax(encoder.logits(encoder(read[None])[0])[0], dim=-1)
         expected[group] = log_probs[group + 1, document[group + 1]].numpy()
     np.testing.assert_allclose(MaskedScorer(encoder).document_log_probs([document])[0], expected, rtol=1e-4)
@@ -57,7 +58,7 @@ def test_the_hidden_token_itself_does_not_leak(encoder):
     place = 3
     (group,) = [group for group in mask_groups(len(document) - 1, 0.25) if place - 1 in group]
     read = torch.tensor(document)
-    read[group + 1] = MASK
+    read[group + 1] = OURS.mask
     log_probs = F.log_softmax(encoder.logits(encoder(read[None])[0])[0, place], dim=-1)
     for token in (20, 33, 47):
         changed = document.copy()

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from lm_pipeline.models.loss import IGNORE
-from lm_pipeline.models.masking import FIRST_PIECE, MASK, mask_groups, mask_tokens
+from lm_pipeline.models.masking import mask_groups, mask_tokens
+from lm_pipeline.tokenization.controls import OURS
 
 TOKENS = torch.arange(4, 204).repeat(64, 2)
 
@@ -16,7 +17,7 @@ def mask(step=0, seed=0, eligible=None, fraction=0.15):
 def test_shares_are_those_of_bert():
     read, targets = mask()
     chosen = targets != IGNORE
-    masked = chosen & (read == MASK)
+    masked = chosen & (read == OURS.mask)
     kept = chosen & (read == TOKENS)
     assert chosen.float().mean().item() == pytest.approx(0.15, abs=0.01)
     assert (masked.sum() / chosen.sum()).item() == pytest.approx(0.8, abs=0.02)
@@ -28,8 +29,8 @@ def test_targets_are_the_tokens_themselves_and_the_rest_is_as_it_was():
     chosen = targets != IGNORE
     assert torch.equal(targets[chosen], TOKENS[chosen])
     assert torch.equal(read[~chosen], TOKENS[~chosen])
-    replaced = read[chosen & (read != MASK) & (read != TOKENS)]
-    assert replaced.min() >= FIRST_PIECE
+    replaced = read[chosen & (read != OURS.mask) & (read != TOKENS)]
+    assert replaced.min() >= OURS.first_piece
     assert replaced.max() < 204
 
 

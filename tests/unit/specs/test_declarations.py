@@ -95,7 +95,7 @@ def test_other_components_of_dagster_are_passed_over(tmp_path):
         ("1e-4", "off", ":11: attributes.training.learning_rate: got the boolean False; YAML reads"),
         ("num_steps: 10", "num_steps: many", "integer, unable to parse string as an integer. Given: 'many'."),
         ("num_steps: 10", "num_steps: 1.5", ":10: attributes.training.num_steps: Input should be a valid integer"),
-        ("num_steps: 10", "num_steps: 0", "Input should be greater than or equal to 1. Given: 0."),
+        ("num_steps: 10", "num_steps: -1", "Input should be greater than or equal to 0. Given: -1."),
         ("1e-4", "fast", ":11: attributes.training.learning_rate: Input should be a valid number"),
         ("1e-4", ".inf", ":11: attributes.training.learning_rate: Input should be a finite number"),
         ("1e-4", "[1]", ":11: attributes.training.learning_rate: Input should be a valid number"),

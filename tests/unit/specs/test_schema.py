@@ -56,7 +56,7 @@ def test_an_experiment_validates_and_each_of_its_mistakes_does_not():
         ("attributes.model.width", 4),
         ("attributes.training.learning_rate", "fast"),
         ("attributes.training.learning_rate", True),
-        ("attributes.training.num_steps", 0),
+        ("attributes.training.num_steps", -1),
         ("attributes.training.schedule", "cosin"),
         ("attributes.training.betas", [0.9]),
         ("attribute", {}),

@@ -1,7 +1,7 @@
 import torch
 
 from lm_pipeline.models.loss import IGNORE
-from lm_pipeline.models.masking import MASK
+from lm_pipeline.tokenization.controls import OURS
 from lm_pipeline.training.masked_plan import MaskedPlan
 from lm_pipeline.training.plan import make_plan
 
@@ -28,7 +28,7 @@ def test_every_token_but_bos_is_asked_for_at_some_time_the_end_included(make_str
     _, masked = plans(make_stream)
     asked = torch.cat([masked.batch(position).targets_BT.flatten() for position in range(100)])
     assert set(asked.tolist()) == {IGNORE, 2, *range(4, 40)}
-    assert not (asked == MASK).any()
+    assert not (asked == OURS.mask).any()
 
 
 def test_padding_of_the_last_window_is_not_asked_for(make_stream):

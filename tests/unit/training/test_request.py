@@ -201,7 +201,7 @@ def test_a_base_of_another_shape_is_refused(make_request):
     assert train_from_request(first) == 0
     path = make_request("wide", {"family": "gru", "width": 24}, **settings)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_dir": str(first.parent / "out")}))
-    with pytest.raises(InputError, match=r"the `model` and `context_length` of its base"):
+    with pytest.raises(InputError, match=r"in it, width is 16; here 24"):
         train_from_request(path)
 
 

@@ -1,0 +1,48 @@
+"""What nodes take from a pretrained model: a dataset its tokenizer, an experiment its weights (`<experiment>/base`)."""
+
+import json
+import sys
+from typing import Any
+
+from lm_pipeline.artifacts import digest_file
+from lm_pipeline.errors import InputError
+from lm_pipeline.graph import Build, numbers
+from lm_pipeline.home import Home
+from lm_pipeline.pretrained import TOKENIZER_FILES, fetch, identify
+from lm_pipeline.specs.pretrained import Pretrained
+from lm_pipeline.tokenization.pretrained import TOKENIZER_JSON, import_tokenizer
+
+
+def tokenizer_outside(source: Pretrained, home: Home) -> dict[str, Any]:
+    """What a dataset's tokenizer is made from: the files of the folder that say something of it."""
+    return identify(source, home, TOKENIZER_FILES)
+
+
+def write_tokenizer(source: Pretrained, build: Build) -> None:
+    """The pretrained model's tokenizer as it is, and its control ids."""
+    summary = import_tokenizer(fetch(source, build.outside, build.home), build.staging.path)
+    build.staging.summary = {"source": source.huggingface, **summary}
+    build.log(f"{summary['vocab_size']:,} pieces, {summary['algorithm']}, of {source.huggingface}")
+    build.spool.params(source.model_dump(mode="json"))
+    build.spool.metrics(0, numbers(summary))
+
+
+def write_base(source: Pretrained, build: Build) -> None:
+    """A pretrained model as training writes one, by a child process, for it needs torch."""
+    folder, tokenizer = fetch(source, build.outside, build.home), build.inputs["tokenizer"]
+    own = folder / TOKENIZER_JSON
+    if not own.is_file() or digest_file(own) != tokenizer.summary["pieces_digest"]:
+        raise InputError(
+            f"The tokenizer of {folder} is not the one that the dataset has: materialize the dataset's tokenizer again."
+        )
+    request = {
+        "folder": str(folder),
+        "vocab_size": tokenizer.summary["vocab_size"],
+        "output_dir": str(build.staging.path),
+    }
+    path = build.store.work_dir("base", build.staging.key) / "request.json"
+    path.write_text(json.dumps(request, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    build.run_child([sys.executable, "-m", "lm_pipeline", "import", str(path)])
+    config = json.loads((build.staging.path / "config.json").read_text("utf-8"))
+    build.staging.summary = {"source": source.huggingface, **build.outside, **config}
+    build.log(f"{source.huggingface}: {config['family']}, {config['num_parameters']:,} parameters")
