@@ -37,7 +37,7 @@ from lm_pipeline.corpus.document_tables import (
 from lm_pipeline.corpus.raw_files import RawFile, member_path, raw_path
 from lm_pipeline.corpus.readers.read import divisible, ranges, read_records
 from lm_pipeline.corpus.readers.records import Quarantined, Record
-from lm_pipeline.errors import InputError
+from lm_pipeline.errors import InputError, LmPipelineError
 from lm_pipeline.specs.corpus import CorpusSpec
 
 PART_BYTES = 64 * 1024 * 1024
@@ -205,7 +205,7 @@ def _batches(
         file = files[piece.file]
         if piece.start == 0:  # once a file, not once a slice
             _verify(file, piece)
-        for item in read_records(file, spec, piece.start, piece.end, piece.record):
+        for item in _read(file, piece, spec):
             if isinstance(item, Quarantined):
                 quarantined.append((member_path(piece.file, item.member), item))
             else:
@@ -216,6 +216,19 @@ def _batches(
                 records, quarantined, characters = [], [], 0
     if records or quarantined:
         yield records, quarantined
+
+
+def _read(file: RawFile, piece: Slice, spec: CorpusSpec) -> Iterator[Record | Quarantined]:
+    """The records of a slice; whatever stops the run says at which file."""
+    try:
+        yield from read_records(file, spec, piece.start, piece.end, piece.record)
+    except LmPipelineError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The raw file {file.location} stopped the run: {type(error).__name__}: {error}. If the disk is sound,"
+            " exclude the file (`source.exclude`) or mend it, and please report it: a file should cost only itself."
+        ) from error
 
 
 def _verify(file: RawFile, piece: Slice) -> None:

@@ -9,6 +9,7 @@ and the hidden and temporary files that archivers add are no members.
 
 import lzma
 import os
+import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import xxhash
 
 from lm_pipeline.corpus.patterns import is_temporary
 from lm_pipeline.corpus.readers.charsets import detect
-from lm_pipeline.corpus.readers.compression import CHUNK, DamagedStreamError
+from lm_pipeline.corpus.readers.compression import CHUNK, DamagedStreamError, is_disk_fault
 from lm_pipeline.corpus.readers.opened import Opened, open_stream
 from lm_pipeline.corpus.readers.records import Quarantined
 
@@ -37,6 +38,11 @@ _EXTENSIONS: dict[str, Literal["zip", "tar"]] = {
 }
 _ZIP_FORMATS = ("docx", "epub")
 """Formats that are zip archives and are read as what they are."""
+_ZIP_DAMAGE = (
+    *(BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(NotImplementedError, RuntimeError, OSError, ValueError, LookupError, OverflowError),
+)
+"""What `zipfile` raises over damaged bytes."""
 _ENCRYPTED = 0x1
 _UTF8_NAME = 0x800
 
@@ -93,14 +99,19 @@ def _zip_members(file: Opened) -> Iterator[tuple[str | None, Opened | Quarantine
     with file.local() as path:
         try:
             archive = ZipFile(path)
-        except (BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        except (*_ZIP_DAMAGE, EOFError) as error:
+            if is_disk_fault(error):
+                raise
             detail = f"not a sound zip archive: {error}; its table of contents stands at its end"
             yield None, Quarantined(None, None, "corrupt_zip", detail)
             return
         with archive:
             for entry in archive.infolist():
-                name = None if entry.is_dir() else _clean_name(_zip_name(entry))
-                if name is not None:
+                name = None if entry.filename.endswith("/") else _clean_name(_zip_name(entry))
+                if not entry.filename:
+                    detail = f"a member without a name, at byte {entry.header_offset}"
+                    yield None, Quarantined(None, None, "corrupt_zip", detail)
+                elif name is not None:
                     yield name, _zip_member(archive, entry, name, file)
 
 
@@ -134,9 +145,9 @@ def _zip_chunks(archive: ZipFile, entry: ZipInfo) -> Iterator[bytes]:
                 yield chunk
     except EOFError as error:
         raise DamagedStreamError("truncated_zip", "the member ends before its end marker") from error
-    except (BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault, not the archive's
+    except _ZIP_DAMAGE as error:
+        if is_disk_fault(error):
+            raise
         raise DamagedStreamError("corrupt_zip", f"not a sound member of a zip archive: {error}") from error
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lm_pipeline.corpus.readers.columns import records_of, wanted_columns
+from lm_pipeline.corpus.readers.columns import DAMAGE, is_not_the_files, records_of, wanted_columns
 from lm_pipeline.corpus.readers.opened import Opened
 from lm_pipeline.corpus.readers.records import Quarantined, Record
 
@@ -29,9 +29,9 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
 def _read(file: Opened, source: Any, open_reader: Callable[[Any], Any]) -> Iterator[Record | Quarantined]:
     try:
         reader = open_reader(source)
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault, not the file's
+    except DAMAGE as error:
+        if is_not_the_files(error):
+            raise
         yield Quarantined(None, None, "unreadable", f"not a sound Arrow file: {error}")
         return
     with reader:
@@ -39,7 +39,7 @@ def _read(file: Opened, source: Any, open_reader: Callable[[Any], Any]) -> Itera
         if isinstance(columns, Quarantined):
             yield columns
             return
-        yield from records_of((batch.select(columns) for batch in _batches(reader)), file)
+        yield from records_of(_batches(reader), columns, file)
 
 
 def _batches(reader: Any) -> Iterator[pa.RecordBatch]:

@@ -5,6 +5,7 @@ ends early, is damaged or expands beyond all measure raises after the last good 
 """
 
 import bz2
+import errno
 import lzma
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -34,6 +35,14 @@ class DamagedStreamError(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+_FAULTS_OF_CONTENT = (None, errno.EINVAL, errno.EOVERFLOW)  # the last two: a place that the file gives and cannot have
+
+
+def is_disk_fault(error: BaseException) -> bool:
+    """Whether the disk failed, and not what is on it; such an error must stop a run, since another may succeed."""
+    return isinstance(error, OSError) and error.errno not in _FAULTS_OF_CONTENT
 
 
 class Expansion:
@@ -103,8 +112,8 @@ def decompressed(chunks: Iterable[bytes], compression: Compression, expansion: E
         detail = f"the {compression} stream ends before its end marker; records before this one were read"
         raise DamagedStreamError(f"truncated_{compression}", detail) from error
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault, not the stream's
+        if is_disk_fault(error):
+            raise
         raise DamagedStreamError(f"corrupt_{compression}", f"not a sound {compression} stream: {error}") from error
 
 

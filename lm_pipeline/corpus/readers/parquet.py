@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lm_pipeline.corpus.readers.columns import records_of, wanted_columns
+from lm_pipeline.corpus.readers.columns import DAMAGE, is_not_the_files, records_of, wanted_columns
 from lm_pipeline.corpus.readers.opened import Opened
 from lm_pipeline.corpus.readers.records import Quarantined, Record
 
@@ -22,9 +21,9 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
         try:
             # Without pre_buffer a row group is read page by page, however large it is.
             table = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's fault, not the file's
+        except DAMAGE as error:
+            if is_not_the_files(error):
+                raise
             yield Quarantined(None, None, "unreadable", f"not a sound Parquet file: {error}")
             return
         with table:
@@ -32,7 +31,8 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
             if isinstance(columns, Quarantined):
                 yield columns
                 return
-            yield from records_of(table.iter_batches(_batch_rows(table.metadata, columns), columns=columns), file)
+            batches = table.iter_batches(_batch_rows(table.metadata, columns), columns=columns)
+            yield from records_of(batches, columns, file)
 
 
 def _batch_rows(metadata: pq.FileMetaData, columns: list[str]) -> int:

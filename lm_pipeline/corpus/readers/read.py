@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from lm_pipeline.corpus.raw_files import RawFile, member_path
 from lm_pipeline.corpus.readers import (
+    apart,
     arrow,
     csv,
     docx,
@@ -16,9 +17,7 @@ from lm_pipeline.corpus.readers import (
     json_values,
     jsonl,
     mediawiki,
-    parquet,
     pdf,
-    sqlite,
     text,
     warc,
 )
@@ -34,9 +33,9 @@ READERS: dict[str, Callable[[Opened], Iterator[Record | Quarantined]]] = {
     "jsonl": jsonl.read,
     "json": json_values.read,
     "csv": csv.read,
-    "parquet": parquet.read,
-    "arrow": arrow.read,
-    "sqlite": sqlite.read,
+    "parquet": apart.read_parquet,
+    "arrow": apart.read_arrow,
+    "sqlite": apart.read_sqlite,
     "html": html.read,
     "warc": warc.read,
     "pdf": pdf.read,

@@ -3,7 +3,9 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from lm_pipeline.specs.corpus import Fields
 
@@ -69,6 +71,13 @@ class Quarantined:
     member: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """In place of a value that is damaged, or that Python has no type for: why."""
+
+    why: str
+
+
 def excerpt(data: bytes | str, around: int = 0) -> str:
     r"""At most 200 printable characters of `data`, from a little before the index `around`.
 
@@ -111,9 +120,9 @@ def record_of(
 ) -> Record | Quarantined:
     """Pick the fields of one row or JSON object.
 
-    Text and target must be text. The others may also be numbers, booleans or dates, which become text, or null. Bytes
-    (as SQLite and Parquet hand out unchecked text) must be UTF-8, of at most `max_bytes`; text that came in a line
-    was bounded with its line.
+    Text and target must be text. The others may also be numbers, booleans, dates or identifiers, which become
+    text, or null. Bytes (as SQLite and Parquet hand out unchecked text) must be UTF-8, of at most `max_bytes`; text
+    that came in a line was bounded with its line.
     """
     picked: dict[str, str | None] = {}
     for role in ROLES:
@@ -124,6 +133,8 @@ def record_of(
             detail = f"no field {name!r} for {role}; the record has: {', '.join(map(str, list(values)[:30])) or 'none'}"
             return Quarantined(record, byte_offset, "missing_field", detail, excerpt(str(dict(values))[:2000]))
         value = values[name]
+        if isinstance(value, Unreadable):
+            return Quarantined(record, byte_offset, "unreadable_value", f"field {name!r} for {role}: {value.why}")
         if isinstance(value, bytes):
             if len(value) > max_bytes:
                 detail = f"field {name!r} has {len(value)} bytes; cleaning.max_line_bytes is {max_bytes}"
@@ -148,12 +159,12 @@ def record_of(
 
 
 def _as_text(value: Any) -> Any:
-    """Numbers, booleans and dates as text; what is none of them unchanged."""
+    """Numbers, booleans, dates and identifiers as text; what is none of them unchanged."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dt.date | dt.time):  # a datetime is a date
         return value.isoformat()
-    return str(value) if isinstance(value, int | float) else value
+    return str(value) if isinstance(value, int | float | Decimal | UUID | dt.timedelta) else value
 
 
 def _problem(text: str, name: str) -> tuple[str, str] | None:

@@ -43,8 +43,8 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
                 yield Quarantined(number or None, None, "unreadable", detail)
                 return
             raise InputError(
-                f"The query {query!r} failed: {error}. It must be one SELECT; the database has the tables:"
-                f" {', '.join(tables) or 'none'}."
+                f"The query {query!r} failed on {file.name}: {error}. It must be one SELECT; the database has the"
+                f" tables: {', '.join(tables) or 'none'}."
             ) from error
 
 
@@ -72,6 +72,6 @@ def _check_columns(file: Opened, columns: list[str], query: str) -> None:
     missing = [name for role in ROLES if (name := getattr(file.fields, role)) is not None and name not in columns]
     if missing:
         raise InputError(
-            f"The query {query!r} has no column {', '.join(missing)}, which `fields` names. Its columns are:"
-            f" {', '.join(columns) or 'none'}. Name them with `AS` in the query, or change `fields`."
+            f"The query {query!r} on {file.name} has no column {', '.join(missing)}, which `fields` names. Its columns"
+            f" are: {', '.join(columns) or 'none'}. Name them with `AS` in the query, or change `fields`."
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fastwarc.stream_io import Lz4Reader
 
 from lm_pipeline.corpus.extraction.sandbox import Job
-from lm_pipeline.corpus.readers.compression import DamagedStreamError
+from lm_pipeline.corpus.readers.compression import DamagedStreamError, is_disk_fault
 from lm_pipeline.corpus.readers.html import check_extractor
 from lm_pipeline.corpus.readers.opened import Opened
 from lm_pipeline.corpus.readers.records import Quarantined, Record, excerpt
@@ -42,8 +42,8 @@ def _items(file: Opened) -> Iterator[Unparsed | Record | Quarantined]:
             else:
                 yield item
     except (DamagedStreamError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault, not the file's
+        if is_disk_fault(error):
+            raise
         reason = error.reason if isinstance(error, DamagedStreamError) else "corrupt_lz4"
         yield Quarantined(number + 1, offset, reason, f"records before this one were read: {error}")
     if skipped:

@@ -2,6 +2,7 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import subprocess
 import tarfile
 import zipfile
@@ -186,3 +187,21 @@ def test_a_sparse_member_of_a_tar_is_not_made_up(reading, tmp_path):
 def test_the_path_of_a_member_leads_back_to_its_archive():
     assert raw_path(member_path("a/b.zip", "c.tar//d.txt")) == "a/b.zip"
     assert raw_path(member_path("a!/b.txt", None)) == "a!/b.txt"
+
+
+def test_a_hole_in_a_zip_costs_the_member_that_it_is_in(reading):
+    data = zipped({"a.txt": b"first " * 50, "b.txt": "第二".encode() * 50}, zipfile.ZIP_STORED)
+    hole = data[:100] + data[150:]
+    assert outcome(reading("a.zip", hole)) == [("a.txt", 0, "corrupt_zip"), ("b.txt", 0, "第二" * 50)]
+
+
+def test_a_member_without_a_name_costs_itself(reading):
+    data = zipped([("n", b"lost"), ("b.txt", b"read")])
+    assert outcome(reading("a.zip", _without_first_name(data))) == [(None, None, "corrupt_zip"), ("b.txt", 0, "read")]
+
+
+def _without_first_name(data: bytes) -> bytes:
+    """The table of contents says of its first entry that its name has no byte, and its comment one more."""
+    entry = data.index(b"PK\x01\x02")
+    lengths = struct.pack("<HHH", 0, 0, 1)  # of name, extra field and comment
+    return data[: entry + 28] + lengths + data[entry + 34 :]

@@ -2,7 +2,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lm_pipeline.corpus.readers import parquet
 from lm_pipeline.corpus.readers.records import Record
 
 
@@ -12,11 +11,10 @@ def as_bytes(table: pa.Table, **options) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def test_rows_are_read_in_order_over_batches(reading, monkeypatch):
-    monkeypatch.setattr(parquet, "_MAX_BATCH_ROWS", 3)
-    texts = [f"第{n}行 row {n}" for n in range(10)]
-    table = pa.table({"text": texts, "label": list(range(10)), "other": [None] * 10})
-    records = reading("a.parquet", as_bytes(table, row_group_size=4), label="label")
+def test_rows_are_read_in_order_over_batches(reading):
+    texts = [f"第{n}行 row {n}" for n in range(20_000)]
+    table = pa.table({"text": texts, "label": list(range(20_000)), "other": [None] * 20_000})
+    records = reading("a.parquet", as_bytes(table, row_group_size=9000), label="label")
     assert records == [Record(n, text, label=str(n)) for n, text in enumerate(texts)]
 
 
@@ -57,13 +55,12 @@ def test_a_corrupt_file_is_one_quarantined_record(reading, data):
     assert (bad.reason, bad.record) == ("unreadable", None)
 
 
-def test_a_damaged_page_costs_the_rest_of_the_file(reading, monkeypatch):
-    monkeypatch.setattr(parquet, "_MAX_BATCH_ROWS", 10)
-    table = pa.table({"text": [f"row {n} 行" * 20 for n in range(40)]})
-    data = bytearray(as_bytes(table, row_group_size=10, compression="zstd", use_dictionary=False))
+def test_a_damaged_page_costs_the_rest_of_the_file(reading):
+    table = pa.table({"text": [f"row {n} 行" for n in range(30_000)]})
+    data = bytearray(as_bytes(table, row_group_size=8192, compression="zstd", use_dictionary=False))
     page = pq.read_metadata(pa.BufferReader(bytes(data))).row_group(2).column(0).data_page_offset
     data[page : page + 100] = b"\xaa" * 100
     records = reading("a.parquet", bytes(data))
     assert records[-1].reason == "unreadable"
     assert [record.record for record in records] == list(range(len(records)))
-    assert len(records) == 21
+    assert len(records) == 2 * 8192 + 1
