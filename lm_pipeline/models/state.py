@@ -43,6 +43,12 @@ class State:
         """A copy that shares no memory with this one."""
         return self._map(torch.Tensor.clone)
 
+    def split(self, num_parts: int) -> "list[State]":
+        """The memory of the rows in parts of nearly the same number, in order."""
+        columns = [tensor.tensor_split(num_parts) for tensor in self.tensors]
+        documents = [None] * num_parts if self.documents is None else self.documents.tensor_split(num_parts)
+        return [State(self.position, tuple(c[i] for c in columns), documents[i]) for i in range(num_parts)]
+
     @staticmethod
     def concatenate(states: "list[State]") -> "State":
         """Rows of several states, one after the other.

@@ -58,9 +58,11 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
         chosen, peak = state["choices"], state["peak_flops"]
     choices.apply(model, chosen)
     losses = parallelise(model, training, world)
+    replicas = choices.make_replicas(model, chosen) if world.size == 1 else None
     session = Session(
         model=model,
         losses=losses,
+        replicas=replicas,
         optimizers=make_optimizers(model, training),
         world=world,
         choices=chosen,

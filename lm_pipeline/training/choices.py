@@ -13,12 +13,17 @@ from typing import Any
 
 import torch
 
+from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import LanguageModel
+from lm_pipeline.models.loss import Penalties
 from lm_pipeline.specs.training import Training
+from lm_pipeline.training.clock import Clock
 from lm_pipeline.training.measurements import best_of, matmul, remembered
 from lm_pipeline.training.plan import Batch
 from lm_pipeline.training.precision import autocast
+from lm_pipeline.training.replicas import Replicas
 
+SHARING = ("operations", "rows")
 Timings = dict[str, Any]
 Choices = dict[str, dict[str, Any]]
 
@@ -55,9 +60,20 @@ def resolve(
         "shape": list(batch.inputs_BT.shape),
         **{name: getattr(training, name) for name in ("precision", "attention")},
     }
+    undivided = _why_undivided(model, batch, training)
+    if training.thread_sharing == "rows" and undivided is not None:
+        raise InputError(f"training.thread_sharing is 'rows', but {undivided}. Set it to 'auto' or 'operations'.")
     timings: Timings = {"matmul_seconds": {}, "step_seconds": {}}
     if "auto" in (training.precision, training.attention) or training.compile == "auto":
         timings = remembered(folder, "steps", subject, lambda: _measure(model, batch, training))
+    timings = {**timings, "sharing_seconds": {}, "undivided": undivided}
+    if training.thread_sharing == "auto" and undivided is None:
+        choices = decide(timings, training)
+        apply(model, choices)
+        chosen = {name: choices[name]["value"] for name in ("precision", "attention")}
+        timings |= remembered(
+            folder, "sharing", {**subject, **chosen}, lambda: _measure_sharing(model, batch, chosen["precision"])
+        )
     choices = decide(timings, training)
     apply(model, choices)
     if training.compile == "auto" and _is_long(timings, choices, training):
@@ -74,8 +90,10 @@ def decide(timings: Timings, training: Training) -> Choices:
     """The choices that these timings lead to: a pure function.
 
     Args:
-        timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`; where compiled code was
-            tried, `compiled_seconds` (None if it failed), `compile_seconds` and `compile_error`.
+        timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`; `sharing_seconds` of
+            threads that share operations or rows, where both were tried, and `undivided`, why rows cannot be (None
+            where they can); where compiled code was tried, `compiled_seconds` (None if it failed), `compile_seconds`
+            and `compile_error`.
         training: the settings; what is not `auto` there stays.
     """
     steps = timings["step_seconds"]
@@ -97,7 +115,24 @@ def decide(timings: Timings, training: Training) -> Choices:
         "precision": {"value": precision, "reason": why, "matmul_seconds": timings["matmul_seconds"]},
         "attention": {"value": attention, "reason": because, "step_seconds": steps},
     }
+    choices["thread_sharing"] = _decide_sharing(timings, training)
     return choices | {"compile": _decide_compile(timings, choices, training)}
+
+
+def _decide_sharing(timings: Timings, training: Training) -> dict[str, Any]:
+    seconds = timings.get("sharing_seconds")
+    if training.thread_sharing != "auto":
+        return {"value": training.thread_sharing, "reason": IS_SET}
+    if training.compile is True:
+        return {"value": "operations", "reason": "compiled code keeps the interpreter's lock"}
+    if not seconds:
+        return {"value": "operations", "reason": timings.get("undivided") or "nothing was measured"}
+    gain = seconds["operations"] / seconds["rows"]
+    return {
+        "value": "rows" if gain >= MIN_COMPILE_GAIN else "operations",
+        "reason": f"with rows of its own for each thread a step is {gain:.2f} times as fast",
+        "sharing_seconds": seconds,
+    }
 
 
 def _decide_compile(timings: Timings, choices: Choices, training: Training) -> dict[str, Any]:
@@ -112,8 +147,23 @@ def _decide_compile(timings: Timings, choices: Choices, training: Training) -> d
     return {"value": gain >= MIN_COMPILE_GAIN, "reason": f"a compiled step is {gain:.2f} times as fast", **record}
 
 
+def make_replicas(model: LanguageModel, choices: Choices) -> Replicas | None:
+    """What computes the steps of one process on a CPU as chosen; None where the model itself does.
+
+    Where threads share rows, each operation has one thread from here on.
+    """
+    if model.embedding.weight.device.type != "cpu" or choices["compile"]["value"]:
+        return None
+    precision, divides = choices["precision"]["value"], choices["thread_sharing"]["value"] == "rows"
+    if not divides:
+        return Replicas(model, precision, 1) if precision == "bfloat16" else None
+    size = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return Replicas(model, precision, size)
+
+
 def apply(model: LanguageModel, choices: Choices) -> None:
-    """Make the model compute as chosen; its precision is the context of `autocast`."""
+    """Make the model compute as chosen; its precision is the context of `autocast`. See also `make_replicas`."""
     model.set_attention_kernel(choices["attention"]["value"])
     model.backbone._compiled_call_impl = None  # noqa: SLF001 - torch has no other way to take compile() back
     if choices["compile"]["value"]:
@@ -126,6 +176,8 @@ def _is_long(timings: Timings, choices: Choices, training: Training) -> bool:
 
 
 def _step_seconds(timings: Timings, choices: Choices) -> Any:
+    if timings.get("sharing_seconds"):
+        return min(timings["sharing_seconds"].values())
     return timings["step_seconds"].get(f"{choices['precision']['value']}/{choices['attention']['value']}")
 
 
@@ -140,6 +192,38 @@ def _measure(model: LanguageModel, batch: Batch, training: Training) -> Timings:
         attentions = ["fused"]  # nothing attends
     ways = {f"{p}/{a}": _step(model, batch, p, a) for p in precisions for a in attentions}
     return {"matmul_seconds": products, "step_seconds": best_of(ways, device, ROUNDS)}
+
+
+def _why_undivided(model: LanguageModel, batch: Batch, training: Training) -> str | None:
+    """Why threads cannot share the rows of a batch; None where they can."""
+    if training.num_processes > 1 or model.embedding.weight.device.type != "cpu":
+        return "only one process on a CPU divides its rows among threads"
+    if min(torch.get_num_threads(), len(batch.inputs_BT)) < 2:
+        return "there is one thread, or one row"
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        model.loss_sums(batch.inputs_BT, batch.targets_BT, None, batch.documents_BT)
+        draws = not torch.equal(before, torch.get_rng_state())
+    return "dropout draws from one generator, which threads would reach in any order" if draws else None
+
+
+def _measure_sharing(model: LanguageModel, batch: Batch, precision: str) -> Timings:
+    threads, ways = torch.get_num_threads(), {}
+    for sharing, size in zip(SHARING, (1, threads), strict=True):
+        ways[sharing] = _replicated_step(Replicas(model, precision, size), batch, threads if size == 1 else 1)
+    seconds = best_of(ways, model.embedding.weight.device, ROUNDS)
+    model.zero_grad()
+    torch.set_num_threads(threads)
+    return {"sharing_seconds": seconds}
+
+
+def _replicated_step(replicas: Replicas, batch: Batch, threads: int) -> Callable[[], object]:
+    def step() -> None:
+        torch.set_num_threads(threads)
+        replicas.refresh()
+        replicas.differentiate(batch, None, Penalties(), 1.0, Clock())
+
+    return step
 
 
 def _measure_compiled(model: LanguageModel, batch: Batch, choices: Choices) -> Timings:

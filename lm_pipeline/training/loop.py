@@ -134,14 +134,22 @@ def backward(session: Session, batch: Batch, training: Training) -> tuple[float,
     carried: list[State | None] = []
     states = [None] * training.accumulation if batch.begins else session.carried
     mine = batch.split(world.size)[world.rank].to(device)
+    scale = world.size / max(1, num_targets)
+    if session.replicas is not None:
+        session.replicas.refresh()
     for part, before in zip(mine.split(training.accumulation), states, strict=True):
+        if session.replicas is not None:
+            nll_sum, after = session.replicas.differentiate(part, before, penalties, scale, clock)
+            total += nll_sum
+            carried.append(after if session.model.is_recurrent else None)
+            continue
         with synchronising(session.losses, is_last=len(carried) + 1 == training.accumulation):
             with autocast(session.precision, device):
                 objective, nll_sum, after = session.losses(
                     part.inputs_BT, part.targets_BT, before, part.documents_BT, penalties
                 )
             clock.lap("forward")
-            (objective * (world.size / max(1, num_targets))).backward()
+            (objective * scale).backward()
             clock.lap("backward")
         total += nll_sum
         carried.append(after.detach() if session.model.is_recurrent else None)

@@ -13,6 +13,8 @@ from lm_pipeline.artifacts import digest_of
 
 PEAK_SIZES = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of the matrices whose product is timed for the peak."""
+ENOUGH_SECONDS = 8.0
+"""Time after which no further round of a measurement begins."""
 
 
 def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
@@ -41,10 +43,14 @@ def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Cal
 def best_of(work: Mapping[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, float]:
     """Shortest run of each, in seconds, after one to warm up.
 
-    They take turns: what else the machine does slows all of them, and not only the one that was unlucky.
+    They take turns: what else the machine does slows all of them, and not only the one that was unlucky. Long runs,
+    which chance touches less, are fewer: no round begins after `ENOUGH_SECONDS`.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds + 1):
+    started = time.perf_counter()
+    for number in range(rounds + 1):
+        if number > 1 and time.perf_counter() - started > ENOUGH_SECONDS:
+            break
         for name, run in work.items():
             begin = time.perf_counter()
             run()

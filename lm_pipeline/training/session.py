@@ -14,6 +14,7 @@ from lm_pipeline.training.averaging import Average, averaged
 from lm_pipeline.training.checkpoint import Checkpoint
 from lm_pipeline.training.clock import Clock
 from lm_pipeline.training.optimizers import optimizer_tensors, restore_optimizers
+from lm_pipeline.training.replicas import Replicas
 from lm_pipeline.training.world import World, fill, whole
 
 
@@ -71,6 +72,7 @@ class Session:
     Attributes:
         model: the model.
         losses: its sums of a batch, as a module whose gradients are those of all processes.
+        replicas: what computes them, where threads share rows or weights are cast once a step; None elsewhere.
         optimizers: what updates its weights.
         world: the processes that share the training.
         choices: every `auto` that was resolved, with its measurements.
@@ -86,6 +88,7 @@ class Session:
 
     model: LanguageModel
     losses: nn.Module
+    replicas: Replicas | None
     optimizers: list[torch.optim.Optimizer]
     world: World
     choices: dict[str, Any]

@@ -20,14 +20,19 @@ def validation_loss(session: Session, plan: Plan, num_batches: int | None) -> fl
     device, world = session.device, session.world
     was_training = session.losses.training
     session.losses.eval()
+    if session.replicas is not None:
+        session.replicas.refresh()
     total, count, state = torch.zeros((), dtype=torch.float64, device=device), 0, None
     epoch = math.ceil(plan.steps_per_epoch)
     for position in range(epoch if num_batches is None else min(num_batches, epoch)):
         batch = plan.batch(position)
         mine = batch.split(world.size)[world.rank].to(device)
         before = None if batch.begins else state
-        with autocast(session.precision, device):
-            _, nll_sum, after = session.losses(mine.inputs_BT, mine.targets_BT, before, mine.documents_BT)
+        if session.replicas is not None:
+            nll_sum, after = session.replicas.sums(mine, before)
+        else:
+            with autocast(session.precision, device):
+                _, nll_sum, after = session.losses(mine.inputs_BT, mine.targets_BT, before, mine.documents_BT)
         state = after if session.model.is_recurrent else None
         total += nll_sum
         count += int((batch.targets_BT != IGNORE).sum())

@@ -31,7 +31,7 @@ def test_measuring_chooses_the_faster_says_why_and_touches_nothing(family, tmp_p
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
-    assert set(chosen) == {"precision", "attention", "compile"}
+    assert set(chosen) == {"precision", "attention", "thread_sharing", "compile"}
     assert all(choice["reason"] for choice in chosen.values())
     matmul, steps = chosen["precision"]["matmul_seconds"], chosen["attention"]["step_seconds"]
     assert all(seconds > 0 for seconds in (*matmul.values(), *steps.values()))
