@@ -81,7 +81,7 @@ def build(home: Home, wanted: set[str], quiet: bool = False) -> Built:
     started = time.monotonic()
     graph = load_project(home).graph
     errors: dict[str, str] = {}
-    before = {asset: state.status for asset, state in status(graph, home).items() if asset in wanted}
+    before = {asset: state.status for asset, state in status(graph, home, assets=wanted).items() if asset in wanted}
     pending = [asset for asset, value in before.items() if value != "current"]
     # Current now, but no longer when an experiment that it shows has been built.
     pending += [asset for asset in before if asset not in pending and _is_board_of(graph[asset], pending)]
@@ -89,7 +89,7 @@ def build(home: Home, wanted: set[str], quiet: bool = False) -> Built:
         if not quiet:
             os.environ[ECHO] = "1"
         errors = _run_pending(home, graph, pending)
-    after = status(graph, home)
+    after = status(graph, home, assets=wanted)
     result = Built(current=[asset for asset in before if asset not in pending])
     for asset in pending:
         if after[asset].status == "failed":
@@ -125,7 +125,7 @@ def _run_pending(home: Home, graph: Graph, pending: list[str]) -> dict[str, str]
         if rest:
             errors |= _execute(definitions, instance, [dg.AssetKey(asset.split("/")) for asset in rest])
         # Dagster skips a leaderboard when an experiment fails; it is the place where the failure has to be shown.
-        states = status(graph, home)
+        states = status(graph, home, assets=rest)
         boards = [a for a in rest if a.endswith("/leaderboard") and states[a].status != "current"]
         if boards:
             errors |= _execute(definitions, instance, [dg.AssetKey(asset.split("/")) for asset in boards])

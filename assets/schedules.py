@@ -22,8 +22,8 @@ def experiment_schedule(name: str, spec: ExperimentSpec) -> dg.ScheduleDefinitio
     )
     def _tick() -> dg.RunRequest | dg.SkipReason:
         project = load_project()
-        states = status(project.graph, project.home.require_initialised())
         wanted = upstream(project.graph, assets_of(project.graph, name))
+        states = status(project.graph, project.home.require_initialised(), assets=wanted)
         behind = [asset for asset in wanted if states[asset].status != "current"]
         if corpora := [states[asset].node.owner for asset in behind if states[asset].node.noun == "corpus"]:
             return dg.SkipReason(

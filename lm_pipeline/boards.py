@@ -27,7 +27,9 @@ def current_boards(project: Project, dataset: str | None = None) -> "dict[str, l
     if dataset is not None and dataset not in declared.datasets:
         raise MissingArtifactError(f"There is no dataset {dataset!r}. {nearest(dataset, declared.datasets)}")
     names = [dataset] if dataset else [name for name in declared.datasets if declared.experiments_of(name)]
-    states = status(project.graph, project.home)
+    experiments = {experiment for name in names for experiment in declared.experiments_of(name)}
+    shown = {asset for asset, node in project.graph.items() if node.owner in experiments}
+    states = status(project.graph, project.home, assets=shown)
     store = Store(project.home.artifacts)
     boards = {}
     for name in names:

@@ -7,7 +7,7 @@ each node whether it is what the declarations and the raw files ask for.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -252,15 +252,17 @@ def _undeclared(node: Node, asset: str, graph: Graph) -> str:
     )
 
 
-def status(graph: Graph, home: Home, outside: bool = True) -> dict[str, State]:
+def status(graph: Graph, home: Home, outside: bool = True, assets: Collection[str] | None = None) -> dict[str, State]:
     """The state of every node, inputs before those made from them.
 
     Args:
+        assets: those to look at, together with all that they are made from; None for all. The world outside is asked
+            about no others: a server that does not answer must not hold up what has nothing to do with it.
         outside: whether raw files are compared with what was materialized (hashes new and changed ones).
     """
     store = Store(home.artifacts)
     states: dict[str, State] = {}
-    for asset in topological(graph):
+    for asset in topological(graph, assets):
         states[asset] = _state(graph[asset], graph, states, store, home if outside else None)
     return states
 
@@ -320,8 +322,12 @@ def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [prefix]
 
 
-def topological(graph: Graph) -> Iterator[str]:
-    """Asset names, inputs before those made from them, otherwise in the graph's order."""
+def topological(graph: Graph, assets: Collection[str] | None = None) -> Iterator[str]:
+    """Asset names, inputs before those made from them, otherwise in the graph's order.
+
+    Args:
+        assets: those wanted, which come with all their inputs; None for all.
+    """
     done: set[str] = set()
 
     def visit(asset: str) -> Iterator[str]:
@@ -333,7 +339,8 @@ def topological(graph: Graph) -> Iterator[str]:
         yield asset
 
     for asset in graph:
-        yield from visit(asset)
+        if assets is None or asset in assets:
+            yield from visit(asset)
 
 
 def upstream(graph: Graph, assets: set[str]) -> list[str]:

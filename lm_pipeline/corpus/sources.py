@@ -44,7 +44,9 @@ def fingerprint(source: Source, home: Home) -> str:
     return digest_of(SOURCES[source.kind].fingerprint(source, home))
 
 
-def fetch(source: Source, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:
+def fetch(
+    source: Source, identity: dict[str, Any], home: Home, out: Path, earlier: url_source.Earlier | None = None
+) -> dict[str, Any]:
     """Write `files.parquet`, and under `files/` what is not a file on this machine already.
 
     Args:
@@ -52,15 +54,18 @@ def fetch(source: Source, identity: dict[str, Any], home: Home, out: Path) -> di
         identity: what `identify` said just before.
         home: for the cache, and for relative paths.
         out: an empty folder.
+        earlier: for `url`, what need not be downloaded again.
 
     Returns:
         `{"num_files", "num_bytes", "files": [first 20 {"path", "bytes", "sha256"}]}`, and for `python` also
-        `{"num_documents": {package: n}, "unparsed": [...]}`.
+        `{"num_documents": {package: n}, "unparsed": [...]}`, for `url` also `{"num_downloaded"}`.
 
     Raises:
         InputError: hash mismatch, missing member, changed meanwhile.
         UnavailableError: the source cannot be reached.
     """
+    if source.kind == "url":
+        return url_source.fetch(source, identity, home, out, earlier)
     return SOURCES[source.kind].fetch(source, identity, home, out)
 
 

@@ -1,18 +1,21 @@
-"""The `url` source: files behind any fsspec URL, copied into the artifact."""
+"""The `url` source: files behind any fsspec URL, brought into the artifact."""
 
-import hashlib
 import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
+from lm_pipeline.artifacts import digest_of
+from lm_pipeline.corpus.downloads import Download, Kept, download
 from lm_pipeline.corpus.patterns import is_wanted
-from lm_pipeline.corpus.raw_files import RawFile, write_files
+from lm_pipeline.corpus.raw_files import raw_files, write_files
 from lm_pipeline.errors import InputError, UnavailableError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import UrlSource
@@ -23,6 +26,9 @@ _VERSIONS = (
 )
 """What file systems call a file's version; the first that is there is used."""
 
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 30.0
+"""A server that does not take the connection, or says nothing for so long, is given up."""
 
 _EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3", "hf": "hf"}
 """Our extra that brings a protocol's package."""
@@ -40,7 +46,7 @@ def identify(source: UrlSource, home: Home) -> dict[str, Any]:  # noqa: ARG001
         UnavailableError: the server cannot be reached or has no such file.
     """
     with _reporting(source):
-        system, found = _listed(source)
+        system, found, _ = _listed(source)
         files = []
         for name, (path, listed) in found.items():
             version = _version(listed)
@@ -56,53 +62,130 @@ def fingerprint(source: UrlSource, home: Home) -> dict[str, Any]:
     return identify(source, home)
 
 
-def fetch(source: UrlSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:  # noqa: ARG001
-    """Copy every file to `out/files/` and write `files.parquet`.
+@dataclass(frozen=True)
+class Earlier:
+    """What is on this disk already.
+
+    Attributes:
+        work: a folder for downloads; what a killed run left there or in the folders beside it is taken.
+        folder: the files of the corpus's current artifact, if there is one.
+        identity: what `identify` said of them.
+    """
+
+    work: Path
+    folder: Path | None = None
+    identity: Mapping[str, Any] | None = None
+
+    def files(self, source: UrlSource) -> dict[str, Kept]:
+        """What need not be downloaded, by `object_key`."""
+        kept = {path.name: Kept(path) for path in self.work.parent.glob("*/*") if path.suffix != ".part"}
+        if (
+            self.folder
+            and (self.folder / "files.parquet").is_file()
+            and self.identity
+            and self.identity.get("kind") == "url"
+        ):
+            before = source.model_copy(update={"url": self.identity["url"]})
+            digests = {file.path: file.sha256 for file in raw_files(self.folder / "files.parquet")}
+            _, root = url_to_fs(before.url, **_options(before))
+            base = _fixed_part(before, root)
+            for name, size, version in self.identity["files"]:
+                path = self.folder / "files" / name
+                if (key := _object_key(source, base, name, size, version)) and path.is_file():
+                    kept[key] = Kept(path, digests[name])
+        return kept
+
+
+def fetch(
+    source: UrlSource,
+    identity: dict[str, Any],
+    home: Home,  # noqa: ARG001
+    out: Path,
+    earlier: Earlier | None = None,
+) -> dict[str, Any]:
+    """Put every file below `out/files/` and write `files.parquet`.
+
+    What is on this disk already in the same version is linked and not asked for again; the others are downloaded
+    several at a time.
+
+    Returns:
+        What `write_files` says, and `num_downloaded`.
 
     Raises:
         InputError: what is served is not what was identified.
         UnavailableError: a download failed.
     """
-    folder = out / "files"
-    expected = {name: size for name, size, _ in identity["files"]}
-    files = []
     with _reporting(source):
-        system, found = _listed(source)
-        for name, (path, _) in found.items():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            digest = hashlib.sha256()
-            with system.open(path, "rb") as remote, target.open("wb") as local:
-                while chunk := remote.read(1 << 20):
-                    assert isinstance(chunk, bytes)
-                    digest.update(chunk)
-                    local.write(chunk)
-            size = target.stat().st_size
-            if name not in expected or expected[name] not in (size, None):
-                raise InputError(
-                    f"{source.url}: {name} has {size} bytes, but {expected.get(name, 'was not listed')} when it was"
-                    " identified. The server's files changed meanwhile, or the download was cut: materialize again."
-                )
-            files.append(RawFile(name, size, digest.hexdigest(), target))
-    return write_files(files, out)
+        system, found, base = _listed(source)
+        wanted = []
+        for name, size, version in identity["files"]:
+            if name not in found:
+                raise InputError(f"{source.url}: {name} is not there any more. Materialize again.")
+            path, listed = found[name]
+            now = _version(listed)
+            if now not in (version, None) and listed.get("size") == size:
+                raise InputError(f"{source.url}: {name} was written again meanwhile. Materialize again.")
+            wanted.append(Download(name, path, size, _object_key(source, base, name, size, version)))
+        with TemporaryDirectory(dir=out) as scratch:
+            earlier = earlier or Earlier(Path(scratch, "work"))
+            files, num_downloaded = download(system, wanted, earlier.files(source), earlier.work, out / "files")
+    return {**write_files(files, out), "num_downloaded": num_downloaded}
+
+
+def _object_key(source: UrlSource, base: str, name: str, size: int | None, version: str | None) -> str | None:
+    """Names one version of one file of one server; None where the server states no version."""
+    place = [source.url.partition(":")[0], source.storage_options, posixpath.join(base, name)]
+    return None if version is None else digest_of([place, size, version])
+
+
+def _options(source: UrlSource) -> dict[str, Any]:
+    """The options of the file system: those declared, and times after which a silent server is given up."""
+    options: dict[str, Any] = dict(source.storage_options)
+    protocol = source.url.partition(":")[0]
+    if protocol in ("http", "https"):
+        from aiohttp import ClientTimeout
+
+        timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+        options["client_kwargs"] = {"timeout": timeout, **options.get("client_kwargs", {})}
+    if protocol in ("s3", "s3a"):
+        limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": {"max_attempts": 1}}
+        options["config_kwargs"] = {**limits, **options.get("config_kwargs", {})}
+    return options
 
 
 def _version(info: Mapping[str, Any]) -> str | None:
     return next((str(info[key]) for key in _VERSIONS if info.get(key) is not None), None)
 
 
-def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str, dict[str, Any]]]]:
-    """The file system, and by its name here each file's path there and what the listing says of it, sorted by name."""
-    system, root = url_to_fs(source.url, **source.storage_options)
-    system.invalidate_cache()  # a listing of an hour ago would hide what changed
-    if any(character in urlsplit(source.url).path for character in "*[") or "*" in root:
-        found = system.glob(root, detail=True)
-        fixed = posixpath.dirname(root.split("*")[0].split("[")[0])
-    elif source.url.endswith("/"):
-        found, fixed = system.find(root, detail=True), root
+def _fixed_part(source: UrlSource, root: str) -> str:
+    """The folder there that names here are relative to."""
+    if _is_glob(source, root):
+        fixed = posixpath.dirname(root.split("*", maxsplit=1)[0].split("[", maxsplit=1)[0])
     else:
-        found, fixed = {root: system.info(root)}, posixpath.dirname(root)
-    prefix = unquote(fixed.strip("/"))
+        fixed = root if source.url.endswith("/") else posixpath.dirname(root)
+    return unquote(fixed.strip("/"))
+
+
+def _is_glob(source: UrlSource, root: str) -> bool:
+    return any(character in urlsplit(source.url).path for character in "*[") or "*" in root
+
+
+def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str, dict[str, Any]]], str]:
+    """The file system, by name each file's path there and its listing, sorted by name, and the folder of names."""
+    system, root = url_to_fs(source.url, **_options(source))
+    if hasattr(system, "retries"):
+        system.retries = 1  # s3fs tries five times, each as long as a read may take
+    system.invalidate_cache()  # a listing of an hour ago would hide what changed
+    prefix = _fixed_part(source, root)
+    if source.url.startswith("http") and (_is_glob(source, root) or source.url.endswith("/")):
+        # `find` and `glob` over http take a server that says nothing for an empty folder.
+        system.ls(posixpath.dirname(root.split("*")[0].split("[")[0]) + "/")
+    if _is_glob(source, root):
+        found = system.glob(root, detail=True)
+    elif source.url.endswith("/"):
+        found = system.find(root, detail=True)
+    else:
+        found = {root: system.info(root)}
     files: dict[str, tuple[str, dict[str, Any]]] = {}
     assert isinstance(found, dict)
     for path, info in found.items():
@@ -120,7 +203,7 @@ def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str,
             f"No file matches {source.url} (include {list(source.include)}, exclude {list(source.exclude)}; hidden and"
             " temporary files do not count). Correct `url` or the patterns."
         )
-    return system, dict(sorted(files.items()))
+    return system, dict(sorted(files.items())), prefix
 
 
 @contextmanager
@@ -128,8 +211,8 @@ def _reporting(source: UrlSource) -> Iterator[None]:
     """Turn what file systems raise into errors that name the URL."""
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        raise error if source.url in str(error) else InputError(f"{source.url}: {error}") from None
     except ImportError as error:
         extra = _EXTRAS.get(source.url.partition(":")[0])
         how = f'`pip install "lm-pipeline[{extra}]"`' if extra else "install fsspec's back end for this protocol"
@@ -137,7 +220,19 @@ def _reporting(source: UrlSource) -> Iterator[None]:
     except ValueError as error:
         raise InputError(f"{source.url} cannot be opened: {error}. Correct `url` or `storage_options`.") from error
     except Exception as error:  # every fsspec back end has errors of its own: aiohttp's, botocore's, OSError
+        what = f"{type(error).__name__}: {error}"
+        if _is_timeout(error):
+            what = f"the server did not answer within {READ_SECONDS:.0f} s (to connect: {CONNECT_SECONDS:.0f} s)"
         raise UnavailableError(
-            f"{source.url} cannot be had: {type(error).__name__}: {error}. Check the address, the network"
+            f"{source.url} cannot be had: {what}. Check the address, the network"
             f"{_CREDENTIALS.get(source.url.partition(':')[0], '')}, and materialize again."
         ) from error
+
+
+def _is_timeout(error: BaseException | None) -> bool:
+    """Whether an error is one, or hides one: a web file system says that it found no file."""
+    while error is not None:
+        if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -3,7 +3,7 @@
 import codecs
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from lm_pipeline.specs.base import Float, Int, Spec
 from lm_pipeline.specs.cleaning import Cleaning
@@ -31,8 +31,9 @@ class UrlSource(Spec):
     """Patterns of which a file's path or its last part must match one; `**` stands for any folders."""
     exclude: tuple[str, ...] = ()
     """Patterns that keep a file out."""
-    storage_options: dict[str, str] = Field(default_factory=dict)
-    """Options for fsspec's file system, such as an endpoint. Secrets belong in the environment."""
+    storage_options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Options for fsspec's file system, such as an endpoint or `anon: true`; they may be nested, as `client_kwargs` is.
+    Secrets belong in the environment."""
 
 
 class PythonSource(Spec):

@@ -66,8 +66,15 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
 
 def _write_raw(spec: CorpusSpec, build: Build) -> None:
     from lm_pipeline.corpus.sources import fetch
+    from lm_pipeline.corpus.url_source import Earlier
 
-    build.staging.summary = fetch(spec.source, dict(build.outside), build.home, build.staging.path)
+    before = build.previous
+    earlier = Earlier(
+        build.store.work_dir(versions.RAW_DOCUMENTS.name, build.staging.key),
+        before.files_dir if before else None,
+        before.manifest["spec"]["outside"] if before else None,
+    )
+    build.staging.summary = fetch(spec.source, dict(build.outside), build.home, build.staging.path, earlier)
     build.log(f"{build.staging.summary['num_files']} raw files, {build.staging.summary['num_bytes']:,} bytes")
     build.spool.metrics(0, numbers(build.staging.summary))
 

@@ -44,6 +44,20 @@ def test_inputs_come_before_what_is_made_from_them(tiny_project):
     ]
 
 
+def test_only_what_is_asked_for_is_looked_at_in_the_world_outside(tiny_copy):
+    asked = []
+
+    def watched(node):
+        return replace(node, outside=lambda home: asked.append(node.owner) or node.outside(home))
+
+    graph = {asset: watched(node) if node.outside else node for asset, node in tiny_copy.graph.items()}
+    wanted = assets_of(graph, "tiny_english")
+    assert set(status(graph, tiny_copy.home, assets=wanted)) == wanted
+    assert set(asked) == {"tiny_english"}
+    status(graph, tiny_copy.home)
+    assert set(asked) >= {"tiny_english", "tiny_chinese"}
+
+
 def test_a_name_stands_for_an_asset_or_for_all_that_it_owns(tiny_project):
     graph = tiny_project.graph
     assert assets_of(graph, "tiny/splits") == {"tiny/splits"}

@@ -1,6 +1,7 @@
 import functools
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from lm_pipeline.corpus import url_source
 from lm_pipeline.corpus.raw_files import raw_files
+from lm_pipeline.corpus.url_source import Earlier
 from lm_pipeline.errors import InputError, UnavailableError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import UrlSource
@@ -69,7 +71,13 @@ def test_a_file_that_changes_between_identification_and_download_is_refused(memo
 
 
 @pytest.fixture
-def http(tmp_path: Path) -> Iterator[str]:
+def asked() -> list[str]:
+    """The files that the server was asked for by GET."""
+    return []
+
+
+@pytest.fixture
+def http(tmp_path: Path, asked: list[str]) -> Iterator[str]:
     """The address of a server of a folder with three files."""
     folder = tmp_path / "served"
     for name, text in {"法律.txt": "第一条", "deep/er/a.txt": "a", "deep/b.jsonl": "{}", ".hidden": "x"}.items():
@@ -79,6 +87,14 @@ def http(tmp_path: Path) -> Iterator[str]:
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_arguments) -> None:
             pass
+
+        def do_GET(self) -> None:
+            if self.path.endswith("broken.txt"):
+                self.send_error(500)
+                return
+            if not self.path.endswith("/"):
+                asked.append(self.path.rpartition("/")[2])
+            super().do_GET()
 
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -105,6 +121,64 @@ def test_a_folder_over_http_is_read_recursively_and_its_changes_are_seen(http, t
         "法律.txt",
     ]
     assert fetched(f"{http}/", tmp_path)["deep/er/a.txt"] == b"longer"
+
+
+def test_what_an_earlier_artifact_or_a_killed_run_has_is_not_downloaded_again(http, asked, tmp_path: Path):
+    folder, home, work = tmp_path / "served/many", Home(tmp_path / "data"), tmp_path / "work/raw_documents"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02}.txt").write_text(f"法律 {number}")
+    (folder / "05-broken.txt").write_text("the server fails at this one")
+    source = UrlSource(url=f"{http}/many/")
+
+    def fetch(name: str, before: str | None = None) -> tuple[dict, Path]:
+        identity, out = url_source.identify(source, home), tmp_path / name
+        out.mkdir()
+        known = (tmp_path / before, identities[before]) if before else (None, None)
+        identities[name] = identity
+        asked.clear()
+        return url_source.fetch(source, identity, home, out, Earlier(work / name, *known)), out
+
+    identities: dict[str, dict] = {}
+    with pytest.raises(UnavailableError):
+        fetch("first")
+    downloaded = sum(path.suffix != ".part" for path in (work / "first").iterdir())
+    assert 0 < downloaded < 40
+    (folder / "05-broken.txt").unlink()
+    summary, second = fetch("second")  # another list of files, so another folder for work
+    assert (summary["num_files"], summary["num_downloaded"]) == (40, 40 - downloaded)
+    assert len(set(asked)) == len(asked) == 40 - downloaded
+    shutil.rmtree(work)  # publishing an artifact and collecting garbage do that
+    (folder / "07.txt").write_text("written again")
+    (folder / "new.txt").write_text("new")
+    summary, third = fetch("third", "second")
+    assert sorted(asked) == ["07.txt", "new.txt"]
+    assert (summary["num_files"], summary["num_downloaded"]) == (41, 2)
+    same = third / "files/08.txt"
+    assert same.stat().st_ino == (second / "files/08.txt").stat().st_ino
+    assert all(
+        hashlib.sha256(f.location.read_bytes()).hexdigest() == f.sha256 for f in raw_files(third / "files.parquet")
+    )
+    same.unlink()
+    same.write_text("damaged")
+    summary, fourth = fetch("fourth", "third")
+    assert asked == ["08.txt"]
+    assert (fourth / "files/08.txt").read_text() == "法律 8"
+
+
+@pytest.mark.parametrize("name", ["a.txt", "", "*.txt"])
+@pytest.mark.parametrize("protocol", ["http", "s3"])
+def test_a_server_that_says_nothing_is_given_up_and_named(tmp_path: Path, monkeypatch, protocol, name):
+    monkeypatch.setattr(url_source, "READ_SECONDS", 0.2)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        url = f"{address}/{name}" if protocol == "http" else f"s3://bucket/{name}"
+        options = {} if protocol == "http" else {"endpoint_url": address}
+        with pytest.raises(UnavailableError, match=r"the server did not answer within") as caught:
+            url_source.identify(UrlSource(url=url, storage_options=options), Home(tmp_path))
+        assert url in str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +229,15 @@ def _until_it_answers(port: int, server: subprocess.Popen) -> None:
 )
 def test_objects_of_a_bucket_are_copied(s3, tmp_path: Path, url, include, names):
     assert list(fetched(url, tmp_path, include=include, storage_options=s3)) == names
+
+
+def test_options_may_be_booleans_and_nested(s3, tmp_path: Path, monkeypatch):
+    fsspec.filesystem("s3", **s3).chmod("corpus", "public-read")
+    fsspec.filesystem("s3", **s3).chmod("corpus/en/a.txt", "public-read")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    options = {"anon": True, "client_kwargs": s3, "config_kwargs": {"s3": {"addressing_style": "path"}}}
+    assert fetched("s3://corpus/en/a.txt", tmp_path, storage_options=options) == {"a.txt": b"en/a.txt"}
 
 
 def test_an_object_that_is_written_again_has_another_identity(s3, tmp_path: Path):
