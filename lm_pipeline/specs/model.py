@@ -162,10 +162,9 @@ class _Attention(_Neural):
             raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
         if self.num_heads % self.kv_heads:
             raise ValueError(f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.kv_heads}")
-        if "rope_base" in self.model_fields_set and self.positions != "rotary":
+        # By value, not by what was given: requests to child processes and checkpoints have every field.
+        if self.rope_base != type(self).model_fields["rope_base"].default and self.positions != "rotary":
             raise ValueError(f"rope_base is only read where positions is 'rotary'; here it is {self.positions!r}")
-        if "norm_bias" in self.model_fields_set and self.norm_bias and self.norm == "rms":
-            raise ValueError("norm_bias is of norm 'layer'; RMSNorm has none: leave it out")
         if self.positions == "rotary" and self.width_of_head % 2:
             raise ValueError(
                 f"heads are {self.width_of_head} wide; rotary positions turn pairs of units: choose an even width"

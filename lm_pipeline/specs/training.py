@@ -130,8 +130,11 @@ class Training(Spec):
 
     @model_validator(mode="after")
     def _what_is_waited_for_can_come(self) -> "Training":
-        given, validations = self.model_fields_set, -(-self.num_steps // self.validation_interval)
-        if "warmup_steps" in given and self.warmup_steps >= self.num_steps:
+        if self.num_steps == 0:  # nothing is trained, so nothing is waited for
+            return self
+        validations = -(-self.num_steps // self.validation_interval)
+        # By value, not by what was given: requests to child processes have every field.
+        if self.warmup_steps != type(self).model_fields["warmup_steps"].default and self.warmup_steps >= self.num_steps:
             raise ValueError(
                 f"warmup_steps {self.warmup_steps} leaves no step at the peak rate: it must be below num_steps"
                 f" {self.num_steps}"
