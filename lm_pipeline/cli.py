@@ -325,8 +325,8 @@ def score(experiment: str, text: str, as_json: bool) -> None:
     "kind",
     default="hf",
     show_default=True,
-    type=click.Choice(["hf", "onnx"]),
-    help="hf: Hugging Face.",
+    type=click.Choice(["hf", "onnx", "gguf"]),
+    help="hf: Hugging Face; gguf: llama.cpp.",
 )
 @_json_option
 def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:

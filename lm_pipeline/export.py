@@ -6,6 +6,7 @@ from typing import Any
 
 from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.errors import InputError
+from lm_pipeline.models.gguf import check_form, export_gguf_model, require_gguf
 from lm_pipeline.models.huggingface.model import export_model, form_of
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.onnx import export_onnx_model, require_onnx
@@ -71,6 +72,31 @@ def export_onnx(project: Project, experiment: str, folder: Path) -> dict[str, An
     return _written(experiment, model.spec.family, folder)
 
 
+def export_gguf(project: Project, experiment: str, folder: Path) -> dict[str, Any]:
+    """Write an experiment's model and tokenizer as `model.gguf`, which llama.cpp runs.
+
+    Args:
+        project: where it is declared and trained.
+        experiment: its name.
+        folder: where to write; made where it is absent, and else empty.
+
+    Returns:
+        {"experiment", "model_type": the architecture, "folder", "files"}.
+
+    Raises:
+        MissingArtifactError: there is no such experiment, or it is not trained.
+        InputError: it has no form that llama.cpp computes, the folder is not empty, or the extra `gguf` is missing.
+    """
+    model, tokenizer = _open(project, experiment, folder)
+    loaded = load_tokenizer(tokenizer_file(tokenizer))
+    require_gguf()
+    check_form(model, loaded)  # refuses before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    algorithm = tokenizer.manifest["spec"]["tokenizer"]["algorithm"]
+    kind = export_gguf_model(model, loaded, algorithm, experiment, folder)
+    return _written(experiment, kind, folder)
+
+
 def _open(project: Project, experiment: str, folder: Path) -> tuple[LanguageModel, Artifact]:
     """The model and its tokenizer's artifact; refuses an n-gram model and a folder that is not empty."""
     checkpoint = current_checkpoint(project, experiment).verify()
@@ -95,5 +121,5 @@ def _written(experiment: str, kind: str, folder: Path) -> dict[str, Any]:
     return {"experiment": experiment, "model_type": kind, "folder": str(folder), "files": files}
 
 
-EXPORTS = {"hf": export_huggingface, "onnx": export_onnx}
+EXPORTS = {"hf": export_huggingface, "onnx": export_onnx, "gguf": export_gguf}
 """Formats, and what writes them."""

@@ -11,6 +11,7 @@ from lm_pipeline.cli import main
 from lm_pipeline.models.storage import load_model
 from lm_pipeline.project import load_project
 from lm_pipeline.trained import load_trained
+from tests.llama_cpp import Served
 
 TRAINING = """\
   training: {num_steps: 6, batch_size: 2, context_length: 16, validation_interval: 6, validation_batches: 2,
@@ -97,6 +98,33 @@ def test_without_its_package_or_for_an_n_gram_model_onnx_is_refused_and_nothing_
     assert "pip install 'lm-pipeline[onnx]'" in capsys.readouterr().err
     assert main(["export", "tiny_ngram", str(tmp_path / "out"), "--format", "onnx"]) == 6
     assert "an n-gram model: only neural models can be exported" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_experiment_becomes_a_file_that_llama_cpp_runs(project, tmp_path, capsys):
+    folder = tmp_path / "out"
+    project.materialize("tiny_gpt2/checkpoint")
+    assert main(["export", "tiny_gpt2", str(folder), "--format", "gguf", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["model_type"], value["files"]) == ("gpt2", ["model.gguf"])
+    served = Served(folder / "model.gguf")
+    scorer, tokenizer = load_trained("tiny_gpt2")
+    banned = [i for i in range(tokenizer.vocab_size) if i < 4 or tokenizer.is_byte[i]]
+    for text in ("The law", "第一"):
+        ids = [1, *tokenizer.encode(text).tolist()]
+        assert served.tokenize(text) == ids
+        expected = scorer.start([ids]).next_log_probs()[0]
+        entries = served.next_token(ids, banned, tokenizer.vocab_size)["top_logprobs"]
+        assert max(abs(entry["logprob"] - expected[entry["id"]]) for entry in entries) < 2e-2
+
+
+def test_what_gguf_cannot_hold_is_refused_and_nothing_is_written(project, tmp_path, capsys, monkeypatch):
+    assert main(["export", "tiny_gru", str(tmp_path / "out"), "--format", "gguf"]) == 6
+    assert "only Transformers can be exported" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "gguf", None)
+        assert main(["export", "tiny_gru", str(tmp_path / "out"), "--format", "gguf"]) == 6
+    assert "pip install 'lm-pipeline[gguf]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
