@@ -221,7 +221,11 @@ class Extraction(Spec):
 
 
 class Fields(Spec):
-    """Which fields of a record become which columns of a document."""
+    """Which fields of a record become which columns of a document.
+
+    In JSON, Parquet and Arrow `metadata.url` is the field `url` of the object or struct `metadata`, unless there is a
+    field of just that name.
+    """
 
     text: str = "text"
     """The field with the document's text."""

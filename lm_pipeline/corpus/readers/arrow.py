@@ -35,7 +35,7 @@ def _read(file: Opened, source: Any, open_reader: Callable[[Any], Any]) -> Itera
         yield Quarantined(None, None, "unreadable", f"not a sound Arrow file: {error}")
         return
     with reader:
-        columns = wanted_columns(file, reader.schema.names)
+        columns = wanted_columns(file, reader.schema)
         if isinstance(columns, Quarantined):
             yield columns
             return

@@ -7,6 +7,7 @@ every column is checked before its values are looked at, and where one is damage
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lm_pipeline.corpus.readers.compression import is_disk_fault
 from lm_pipeline.corpus.readers.opened import Opened
@@ -28,14 +29,40 @@ def is_not_the_files(error: BaseException) -> bool:
     return is_disk_fault(error) or isinstance(error, MemoryError)
 
 
-def wanted_columns(file: Opened, existing: Sequence[str]) -> list[str] | Quarantined:
-    """The columns that `fields` names, or that the file lacks some of them."""
+def wanted_columns(file: Opened, schema: pa.Schema) -> list[str] | Quarantined:
+    """The columns that `fields` names, by name or as dotted paths into structs; or that the file lacks some."""
     wanted = [name for role in ROLES if (name := getattr(file.fields, role)) is not None]
-    missing = [name for name in wanted if name not in existing]
+    missing = [name for name in wanted if name not in schema.names and not _is_path(schema, name.split("."))]
     if missing:
-        detail = f"no column {', '.join(missing)}; the file has: {', '.join(existing) or 'none'}"
-        return Quarantined(None, None, "missing_field", detail)
+        has = ", ".join(_paths(schema)) or "none"
+        return Quarantined(None, None, "missing_field", f"no column {', '.join(missing)}; the file has: {has}")
     return list(dict.fromkeys(wanted))
+
+
+def _is_path(within: pa.Schema | pa.StructType, parts: Sequence[str]) -> bool:
+    names = within.names
+    if parts[0] not in names:
+        return False
+    kind = within.field(names.index(parts[0])).type
+    return len(parts) == 1 or (pa.types.is_struct(kind) and _is_path(kind, parts[1:]))
+
+
+def _paths(within: pa.Schema | pa.StructType, prefix: str = "") -> Iterator[str]:
+    for field in within:
+        if pa.types.is_struct(field.type):
+            yield from _paths(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """The column of that name, or what is in a struct at the end of the path; null where a struct on it is null."""
+    if name in batch.schema.names:
+        return batch.column(batch.schema.names.index(name))
+    first, *rest = name.split(".")
+    column = batch.column(batch.schema.names.index(first))
+    column.validate()  # before it is taken apart
+    return pc.struct_field(column, rest)  # pyright: ignore[reportAttributeAccessIssue] - made at import
 
 
 def records_of(
@@ -45,13 +72,13 @@ def records_of(
 
     Args:
         batches: the table; of columns with one name the first counts.
-        columns: the names that are wanted.
+        columns: the names and paths that are wanted.
         file: says which column is what.
     """
     number = 0
     try:
         for batch in batches:
-            for values in _rows([batch.column(batch.schema.names.index(name)) for name in columns]):
+            for values in _rows([_column(batch, name) for name in columns]):
                 yield record_of(dict(zip(columns, values, strict=True)), file.fields, number, file.max_bytes)
                 number += 1
     except DAMAGE as error:

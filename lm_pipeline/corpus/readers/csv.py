@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from lm_pipeline.corpus.readers.columns import wanted_columns
 from lm_pipeline.corpus.readers.compression import file_chunks
 from lm_pipeline.corpus.readers.encodings import UTF8_BOM
@@ -94,7 +96,7 @@ def _open_table(file: Opened) -> _Table | Quarantined | None:
         if isinstance(first, Quarantined):
             return Quarantined(None, first.byte_offset, first.reason, f"in the header: {first.detail}", first.excerpt)
         header = first.cells
-    columns = wanted_columns(file, header)
+    columns = wanted_columns(file, pa.schema([(name, pa.string()) for name in header]))
     return columns if isinstance(columns, Quarantined) else _Table(delimiter, header, rows)
 
 

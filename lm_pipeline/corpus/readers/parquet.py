@@ -27,7 +27,7 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
             yield Quarantined(None, None, "unreadable", f"not a sound Parquet file: {error}")
             return
         with table:
-            columns = wanted_columns(file, table.schema_arrow.names)
+            columns = wanted_columns(file, table.schema_arrow)
             if isinstance(columns, Quarantined):
                 yield columns
                 return
@@ -41,6 +41,10 @@ def _batch_rows(metadata: pq.FileMetaData, columns: list[str]) -> int:
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         chunks = [group.column(number) for number in range(group.num_columns)]
-        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+        size = sum(chunk.total_uncompressed_size for chunk in chunks if _is_in(chunk.path_in_schema, columns))
         longest = max(longest, size // max(group.num_rows, 1))
     return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES // longest))
+
+
+def _is_in(path: str, columns: list[str]) -> bool:
+    return any(path == column or path.startswith(f"{column}.") for column in columns)

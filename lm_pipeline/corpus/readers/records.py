@@ -14,6 +14,9 @@ ROLES = ("text", "target", "label", "group", "title", "url", "date")
 
 _TEXTUAL = ("text", "target")
 
+_ABSENT = object()
+"""What a record has at a place that it does not have; null is a value."""
+
 EXCERPT_CHARACTERS = 200
 """Longest excerpt of a quarantined record, in characters."""
 
@@ -120,6 +123,9 @@ def record_of(
 ) -> Record | Quarantined:
     """Pick the fields of one row or JSON object.
 
+    A field is the value of that name; else, where there are dots in it, that at the end of the path through nested
+    objects. Text and target must be there; what else is not there is null, as JSON leaves out what is not known.
+
     Text and target must be text. The others may also be numbers, booleans, dates or identifiers, which become
     text, or null. Bytes (as SQLite and Parquet hand out unchecked text) must be UTF-8, of at most `max_bytes`; text
     that came in a line was bounded with its line.
@@ -129,10 +135,10 @@ def record_of(
         name = getattr(fields, role)
         if name is None:
             continue
-        if name not in values:
+        value = _value_of(values, name, _ABSENT if role in _TEXTUAL else None)
+        if value is _ABSENT:
             detail = f"no field {name!r} for {role}; the record has: {', '.join(map(str, list(values)[:30])) or 'none'}"
             return Quarantined(record, byte_offset, "missing_field", detail, excerpt(str(dict(values))[:2000]))
-        value = values[name]
         if isinstance(value, Unreadable):
             return Quarantined(record, byte_offset, "unreadable_value", f"field {name!r} for {role}: {value.why}")
         if isinstance(value, bytes):
@@ -156,6 +162,17 @@ def record_of(
     text = picked.pop("text")
     assert text is not None
     return Record(record, text, byte_offset=byte_offset, byte_length=byte_length, **picked)
+
+
+def _value_of(values: Mapping[str, Any], name: str, absent: Any) -> Any:
+    if name in values:
+        return values[name]
+    value: Any = values
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return absent
+        value = value[part]
+    return value
 
 
 def _as_text(value: Any) -> Any:

@@ -39,6 +39,13 @@ def test_dictionaries_and_views_are_text(reading):
         assert [record.text for record in records] == ["法律", "law", "法律"]
 
 
+@pytest.mark.parametrize("new_writer", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_a_dotted_field_is_a_path_into_structs(reading, new_writer):
+    table = pa.table({"text": ["甲", "b", "c"], "metadata": [{"url": "u", "n": 1}, None, {"url": None, "n": 3}]})
+    records = reading("a.arrow", written(new_writer, table), url="metadata.url", label="metadata.n")
+    assert records == [Record(0, "甲", url="u", label="1"), Record(1, "b"), Record(2, "c", label="3")]
+
+
 def test_a_missing_column_quarantines_the_file_and_names_those_there_are(reading):
     (bad,) = reading("a.arrow", written(pa.ipc.new_file), text="body")
     assert (bad.reason, bad.record) == ("missing_field", None)

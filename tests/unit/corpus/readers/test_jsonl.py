@@ -53,10 +53,32 @@ def test_fields_become_columns_and_simple_values_become_text(reading):
     ]
 
 
-def test_a_label_that_is_a_list_is_a_wrong_type_and_an_absent_one_is_missing(reading):
-    records = reading("a.jsonl", b'{"text": "x", "y": []}\n{"text": "x"}\n', label="y")
-    assert [record.reason for record in records] == ["wrong_type", "missing_field"]
-    assert "has: text" in records[1].detail
+def test_a_label_that_is_a_list_is_a_wrong_type_and_an_absent_one_is_null(reading):
+    wrong, absent = reading("a.jsonl", b'{"text": "x", "y": []}\n{"text": "x"}\n', label="y")
+    assert wrong.reason == "wrong_type"
+    assert (absent.text, absent.label) == ("x", None)
+    missing, found = reading("a.jsonl", b'{"text": "x"}\n{"text": "x", "to": "y"}\n', target="to")
+    assert (missing.reason, found.target) == ("missing_field", "y")
+    assert "has: text" in missing.detail
+
+
+def test_a_dotted_field_is_a_path_unless_a_field_has_that_name(reading):
+    rows = [
+        {"doc": {"正文": "甲"}, "metadata": {"url": "https://例子.中国/", "date": 2024}},
+        {"doc": {"正文": "b"}, "metadata": {"url": "nested"}, "metadata.url": "of that name"},
+        {"doc": {"正文": "c"}, "metadata": None},
+        {"doc": {"正文": "d"}},
+        {"doc": "no object"},
+    ]
+    data = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
+    *records, bad = reading("a.jsonl", data, text="doc.正文", url="metadata.url", date="metadata.date")
+    assert [(r.text, r.url, r.date) for r in records] == [
+        ("甲", "https://例子.中国/", "2024"),
+        ("b", "of that name", None),
+        ("c", None, None),
+        ("d", None, None),
+    ]
+    assert (bad.reason, bad.record) == ("missing_field", 4)
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(reading):

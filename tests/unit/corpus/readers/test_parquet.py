@@ -24,6 +24,23 @@ def test_a_dictionary_column_is_text(reading):
     assert [record.text for record in records] == ["法律", "law", "法律"]
 
 
+def test_a_dotted_field_is_a_path_into_structs_unless_a_column_has_that_name(reading):
+    structs = [{"url": "https://例子.中国/", "of": {"day": "2024-01-01"}}, None, {"url": None, "of": None}]
+    table = pa.table({"text": ["甲", "b", "c"], "metadata": structs})
+    data, names = as_bytes(table), {"url": "metadata.url", "date": "metadata.of.day"}
+    records = reading("a.parquet", data, **names)
+    assert records == [
+        Record(0, "甲", url="https://例子.中国/", date="2024-01-01"),
+        Record(1, "b"),
+        Record(2, "c"),
+    ]
+    literal = as_bytes(table.append_column("metadata.url", pa.array(["x", "y", "z"])))
+    assert [record.url for record in reading("a.parquet", literal, **names)] == ["x", "y", "z"]
+    (bad,) = reading("a.parquet", data, url="metadata.uri")
+    assert (bad.reason, bad.record) == ("missing_field", None)
+    assert "no column metadata.uri; the file has: text, metadata.url, metadata.of.day" in bad.detail
+
+
 def test_a_missing_column_quarantines_the_file_and_names_those_there_are(reading):
     (bad,) = reading("a.parquet", as_bytes(pa.table({"body": ["x"], "标题": ["y"]})))
     assert (bad.reason, bad.record) == ("missing_field", None)
