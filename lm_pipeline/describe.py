@@ -7,7 +7,8 @@ import torch
 from lm_pipeline.artifacts import Store
 from lm_pipeline.errors import InputError, MissingArtifactError, nearest
 from lm_pipeline.models.description import describe_model, gradient_norms
-from lm_pipeline.models.language_model import LanguageModel, build_model
+from lm_pipeline.models.huggingface.model import form_of
+from lm_pipeline.models.language_model import LanguageModel, NeuralSpec, build_model
 from lm_pipeline.models.storage import load_model
 from lm_pipeline.project import Project
 from lm_pipeline.specs.model import NgramModel
@@ -32,7 +33,8 @@ def describe_experiment(
 
     Returns:
         What `models.description.describe_model` returns, and {"experiment", "family", "vocab_size", "machine": where
-        the peak is from, "gradients": {"before training" and "after training": norms by token}, if asked for}.
+        the peak is from, "huggingface": {"form": what it can be exported as, "problem": why it can't be, one of them
+        None}, "gradients": {"before training" and "after training": norms by token}, if asked for}.
 
     Raises:
         MissingArtifactError: there is no such experiment.
@@ -71,6 +73,7 @@ def describe_experiment(
         peak_flops or 2 * size**3 / matmul_seconds(torch.float32, device, size),
         memory_bandwidth(device),
     )
+    value["huggingface"] = _huggingface_form(declared.model)
     if gradients:
         torch.manual_seed(training.seed)
         fresh = build_model(declared.model, vocab_size, training.context_length)
@@ -78,6 +81,13 @@ def describe_experiment(
         if checkpoint := store.ref(f"{experiment}/checkpoint"):
             value["gradients"]["after training"] = _norms(load_model(checkpoint.verify().files_dir))
     return value
+
+
+def _huggingface_form(spec: NeuralSpec) -> dict[str, str | None]:
+    try:
+        return {"form": form_of(spec), "problem": None}
+    except InputError as error:
+        return {"form": None, "problem": str(error)}
 
 
 def _norms(model: LanguageModel) -> list[float]:

@@ -11,7 +11,7 @@ from lm_pipeline.reports.formatting import duration, size
 def description_text(name: str, value: Mapping[str, Any]) -> str:
     """The description of an experiment's model (see `models.description.describe_model`)."""
     memory, disk, training, inference = (value[key] for key in ("memory_bytes", "disk_bytes", "training", "inference"))
-    flops = value["flops_per_token"]
+    flops, theirs = value["flops_per_token"], value["huggingface"]
     average = f" average {size(memory['average'])}," if memory["average"] else ""
     lines = [f"{name}: {value['family']}, {value['parameters']:,} parameters, {value['vocab_size']:,} pieces", ""]
     lines += layer_lines(value["layers"])
@@ -34,6 +34,7 @@ def description_text(name: str, value: Mapping[str, Any]) -> str:
             f"use               {si(inference['prefill_tokens_per_second'])} tokens/s read,"
             f" {si(inference['decode_tokens_per_second'])} tokens/s written, at most"
         ),
+        f"Hugging Face      {theirs['form'] or 'no: ' + theirs['problem']}",
         f"machine           {si(value['peak_flops'])}FLOP/s, {size(value['memory_bandwidth'])}/s ({value['machine']})",
     ]
     for title, norms in value.get("gradients", {}).items():

@@ -127,8 +127,27 @@ def _check_base(found: Declarations, name: str, spec: ExperimentSpec) -> None:
             raise SpecError(f"{where} is of the dataset {other.dataset!r}, not of {spec.dataset!r}: token ids differ.")
         if other.model.family != spec.model.family:
             raise SpecError(f"{where} is of the family {other.model.family!r}, not {spec.model.family!r}.")
+        if differences := _differences(spec, other):
+            raise SpecError(
+                f"{where} is another model: {'; '.join(differences)}. Only `lora` and dropout may differ from the base."
+            )
         seen.add(base)
         base = other.base
+
+
+def _differences(spec: ExperimentSpec, base: ExperimentSpec) -> list[str]:
+    """What keeps a model from beginning with another's weights."""
+    own, others = spec.model.model_dump(), base.model.model_dump()
+    free = {key for key in own if "drop" in key} | {"lora", "form", "mask_fraction", "initialisation"}
+    found = [
+        f"{key} is {own[key]!r} here and {others[key]!r} there"
+        for key in own
+        if key not in free and own[key] != others[key]
+    ]
+    lengths = spec.training.context_length, base.training.context_length
+    if own.get("positions") == "learned" and lengths[0] != lengths[1]:
+        found.append(f"context_length is {lengths[0]} here and {lengths[1]} there, and positions are learned")
+    return found
 
 
 def read_file(path: Path) -> Iterator[tuple[str, str, Any]]:

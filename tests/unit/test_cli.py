@@ -392,6 +392,7 @@ def test_describe_says_what_a_model_is_and_costs(run, built):
     assert code == 0
     assert f"{value['parameters']:,} parameters" in out
     assert "backbone.cells.weight_hh_l0" in out
+    assert "Hugging Face      no: Hugging Face has no 'gru' language model" in out
     assert "0 tokens back   1.00e+00" in out
 
 

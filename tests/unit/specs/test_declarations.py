@@ -266,6 +266,26 @@ def test_a_base_is_an_experiment_of_the_same_dataset_and_family_and_does_not_lea
         assert expected in refusal(tmp_path)
 
 
+def test_a_base_is_the_same_model_but_for_adapters_and_dropout(tmp_path):
+    experiment = """
+    type: assets.Experiment
+    attributes:
+      dataset: mine
+      model: {{family: transformer, width: {}, num_heads: 2, positions: learned{}}}
+      training: {{context_length: {}}}
+    """
+    declare(tmp_path, "mine", DATASET)
+    declare(tmp_path, "first", experiment.format(32, "", 64))
+    path = declare(tmp_path, "second", "")
+    text = textwrap.dedent(experiment.replace("dataset: mine", "dataset: mine\n      base: first"))
+    path.write_text(text.format(32, ", dropout: 0.1, lora: {rank: 2}", 64), "utf-8")
+    assert load_declarations([tmp_path]).experiments["second"].base == "first"
+    path.write_text(text.format(64, ", lora: {rank: 2}", 64), "utf-8")
+    assert "'first' is another model: width is 64 here and 32 there." in refusal(tmp_path)
+    path.write_text(text.format(32, "", 32), "utf-8")
+    assert "context_length is 32 here and 64 there, and positions are learned" in refusal(tmp_path)
+
+
 def test_folders_dropped_into_raw_are_corpora_unless_a_declaration_has_their_name(tmp_path):
     raw = tmp_path / "raw"
     for name in ("dropped", "words", "Not A Name", ".hidden"):
