@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lm_pipeline.specs.base import Float, Fraction, Int, Spec
-from lm_pipeline.specs.pretrained import Pretrained, kind_of
+from lm_pipeline.specs.pretrained import Pretrained, kind_of_tokenizer
 
 
 class NearDuplicates(Spec):
@@ -163,7 +163,7 @@ class DatasetSpec(Spec):
     split: Split = Split()
     """Train, validation and test."""
     tokenizer: Annotated[
-        Annotated[Tokenizer, Tag("own")] | Annotated[Pretrained, Tag("pretrained")], Discriminator(kind_of)
+        Annotated[Tokenizer, Tag("own")] | Annotated[Pretrained, Tag("pretrained")], Discriminator(kind_of_tokenizer)
     ] = Tokenizer()
     """The tokenizer: trained here, or that of a pretrained model."""
     packing: Packing = Packing()

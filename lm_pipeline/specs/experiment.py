@@ -10,7 +10,7 @@ from lm_pipeline.errors import nearest
 from lm_pipeline.specs.base import Float, Int, Spec
 from lm_pipeline.specs.generation import Sampling
 from lm_pipeline.specs.model import EncoderModel, Model, NgramModel, TransformerModel
-from lm_pipeline.specs.pretrained import Pretrained, kind_of
+from lm_pipeline.specs.pretrained import Pretrained, kind_of_base
 from lm_pipeline.specs.training import Training
 
 
@@ -76,7 +76,8 @@ class ExperimentSpec(Spec):
     model: Model
     """The model's family and shape."""
     base: (
-        Annotated[Annotated[str, Tag("own")] | Annotated[Pretrained, Tag("pretrained")], Discriminator(kind_of)] | None
+        Annotated[Annotated[str, Tag("own")] | Annotated[Pretrained, Tag("pretrained")], Discriminator(kind_of_base)]
+        | None
     ) = None
     """Experiment on the same dataset, or pretrained model, whose weights this one begins with; `null` begins anew. The
     models must be alike but for `lora` and dropout; the dataset has the pretrained model's tokenizer."""

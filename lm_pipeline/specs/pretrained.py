@@ -18,8 +18,13 @@ class Pretrained(Spec):
     `owner/name@revision` for one of its commits, branches or tags."""
 
 
-def kind_of(value: Any) -> str:
-    """Tag of the member of a union with `Pretrained` that a value is meant for."""
+def kind_of_tokenizer(value: Any) -> str:
+    """Tag of the tokenizer that a value is meant for: a pretrained one names where it is."""
     return (
         "pretrained" if isinstance(value, Pretrained) or (isinstance(value, dict) and "huggingface" in value) else "own"
     )
+
+
+def kind_of_base(value: Any) -> str:
+    """Tag of the base that a value is meant for: an experiment's is a name, a pretrained one has keys."""
+    return "own" if isinstance(value, str) else "pretrained"

@@ -1,6 +1,8 @@
 """Small models and tokenizers of Hugging Face's own making, saved as its users save theirs."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import chinese_text, english_text
 
@@ -8,25 +10,21 @@ TEXTS = [text(number) for number in range(40) for text in (english_text, chinese
 CONTEXT = 64
 
 
-def save_gpt2(folder: Path) -> None:
-    """A byte-level BPE tokenizer whose one control token begins and ends a text, as GPT-2's."""
+def gpt2_tokenizer() -> Any:
+    """Byte-level BPE, whose one control token begins and ends a text."""
     import tokenizers
     import transformers
 
-    inner = tokenizers.ByteLevelBPETokenizer()
-    inner.train_from_iterator(TEXTS, vocab_size=600, special_tokens=["<|endoftext|>"], show_progress=False)
     end = "<|endoftext|>"
-    tokenizer = transformers.PreTrainedTokenizerFast(
+    inner = tokenizers.ByteLevelBPETokenizer()
+    inner.train_from_iterator(TEXTS, vocab_size=600, special_tokens=[end], show_progress=False)
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner._tokenizer, bos_token=end, eos_token=end, unk_token=end
     )
-    config = transformers.GPT2Config(
-        vocab_size=640, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, bos_token_id=0, eos_token_id=0
-    )
-    _save(transformers.GPT2LMHeadModel(config), tokenizer, folder)
 
 
-def save_llama(folder: Path) -> None:
-    """A BPE tokenizer in sentencepiece's manner: spaces marked, one before the text, bytes for what has no piece."""
+def llama_tokenizer() -> Any:
+    """BPE in sentencepiece's manner: spaces marked, one before the text, bytes for what has no piece."""
     import tokenizers
     import transformers
     from tokenizers import decoders, models, normalizers, trainers
@@ -39,32 +37,15 @@ def save_llama(folder: Path) -> None:
     )
     trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=control, show_progress=False, max_token_length=12)
     inner.train_from_iterator(TEXTS, trainer)
-    data = inner.to_str()
-    import json
-
-    spec = json.loads(data)
+    spec = json.loads(inner.to_str())
     spec["added_tokens"] = spec["added_tokens"][:3]  # bytes are pieces, not controls
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizers.Tokenizer.from_str(json.dumps(spec)),
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
+    inner = tokenizers.Tokenizer.from_str(json.dumps(spec))
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=72,
-        max_position_embeddings=CONTEXT,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    _save(transformers.LlamaForCausalLM(config), tokenizer, folder)
 
 
-def save_bert(folder: Path) -> None:
+def bert_tokenizer() -> Any:
     """WordPiece, lower case, a character of Chinese a word."""
     import tokenizers
     import transformers
@@ -72,27 +53,41 @@ def save_bert(folder: Path) -> None:
     inner = tokenizers.BertWordPieceTokenizer()
     inner.train_from_iterator(TEXTS, vocab_size=500, show_progress=False)
     roles = {f"{role}_token": f"[{role.upper()}]" for role in ("cls", "sep", "pad", "mask", "unk")}
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner._tokenizer, **roles)
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=CONTEXT,
-    )
-    _save(transformers.BertForMaskedLM(config), tokenizer, folder)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=inner._tokenizer, **roles)
 
 
-def _save(model, tokenizer, folder: Path) -> None:
-    """With weights spread so that a wrong one shows."""
+TOKENIZERS = {"gpt2": gpt2_tokenizer, "llama": llama_tokenizer, "bert": bert_tokenizer}
+
+
+def save_tokenizer(kind: str, folder: Path) -> None:
+    """The tokenizer alone."""
+    TOKENIZERS[kind]().save_pretrained(folder)
+
+
+def save_model(kind: str, folder: Path) -> None:
+    """A model and its tokenizer, weights spread so that a wrong one shows; GPT-2's has more rows than tokens."""
     import torch
+    import transformers
 
+    tokenizer = TOKENIZERS[kind]()
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 72 if kind == "llama" else 64,
+        "max_position_embeddings": CONTEXT,
+        "vocab_size": len(tokenizer),
+    }
+    if kind == "gpt2":
+        shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT, "bos_token_id": 0, "eos_token_id": 0}
+        model = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=len(tokenizer) + 40, **shape))
+    elif kind == "llama":
+        config = transformers.LlamaConfig(num_key_value_heads=2, bos_token_id=1, eos_token_id=2, **sizes)
+        model = transformers.LlamaForCausalLM(config)
+    else:
+        model = transformers.BertForMaskedLM(transformers.BertConfig(**sizes))
     draw = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-SAVE = {"gpt2": save_gpt2, "llama": save_llama, "bert": save_bert}

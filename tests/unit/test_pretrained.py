@@ -10,7 +10,7 @@ from lm_pipeline.cli import main
 from lm_pipeline.errors import InputError, SpecError, UnavailableError
 from lm_pipeline.pretrained import fetch, identify
 from lm_pipeline.specs.pretrained import Pretrained
-from tests.unit.pretrained_models import SAVE
+from tests.unit.pretrained_models import save_model
 
 MODELS = {
     "gpt2": "{family: transformer, form: gpt2, num_layers: 2, width: 32, num_heads: 4}",
@@ -26,7 +26,7 @@ PROMPTS = ("The model reads", "法律条文规定")
 )
 def saved(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    SAVE[request.param](folder)
+    save_model(request.param, folder)
     return request.param, folder
 
 
@@ -77,7 +77,7 @@ def test_a_pretrained_model_is_evaluated_tuned_asked_and_exported_as_it_came(
     declare(project, kind, folder, "tuned", "num_steps: 3, keep: last, learning_rate: 0.01")
     build(
         project,
-        *(f"foreign/{stage}" for stage in ("unique_documents", "splits", "tokenizer", "token_shards", "baselines")),
+        *(f"foreign/{stage}" for stage in ("unique_documents", "splits", "tokenizer", "token_shards")),
     )
     build(project, "as_it_is/base", "as_it_is/checkpoint", "as_it_is/evaluation", "tuned/base", "tuned/checkpoint")
     store = Store(project.home.artifacts)
@@ -121,6 +121,29 @@ def test_a_pretrained_model_is_evaluated_tuned_asked_and_exported_as_it_came(
         )
 
 
+def test_a_real_llama_tells_its_documented_story_with_our_generation(shared_data, tmp_path):
+    from lm_pipeline.evaluation.loading import load_scorer
+    from lm_pipeline.generation.generate import generate
+    from lm_pipeline.models.huggingface.request import import_from_request
+    from lm_pipeline.specs.generation import Decoding
+    from lm_pipeline.tokenization.loading import load_tokenizer
+    from lm_pipeline.tokenization.pretrained import import_tokenizer
+
+    folder = shared_data / "small/models/stories260K"
+    summary = import_tokenizer(folder, tmp_path)
+    request = {"folder": str(folder), "vocab_size": summary["vocab_size"], "output_dir": str(tmp_path)}
+    (tmp_path / "request.json").write_text(json.dumps(request), "utf-8")
+    import_from_request(tmp_path / "request.json")
+    scorer, tokenizer = load_scorer(tmp_path, "cpu"), load_tokenizer(tmp_path / "tokenizer.json")
+    text = "".join(generate(scorer, tokenizer, "", Decoding(temperature=0, max_tokens=200)))
+    documented = (folder / "stories260K.md").read_text("utf-8").split("```")[3].split("\n", 2)[2]
+    assert len(text) > 300
+    assert documented.startswith(text.strip())
+    (tmp_path / "request.json").write_text(json.dumps(request | {"vocab_size": 600}), "utf-8")
+    with pytest.raises(InputError, match="knows 512 tokens and its tokenizer has 600"):
+        import_from_request(tmp_path / "request.json")
+
+
 def test_a_base_that_computes_something_else_is_refused_by_its_fields(tmp_path, tiny_copy):
     from lm_pipeline.specs.model import TransformerModel
     from lm_pipeline.training.beginning import _refuse_another_model
@@ -157,7 +180,11 @@ def test_what_is_no_model_is_refused(tiny_copy, tmp_path, monkeypatch):
         _ = project.declarations
     project.edit("trial", "num_steps: 0", "num_steps: 1")
     project.edit("foreign", "huggingface: another/model", "huggingface: another/model, vocab_size: 400")
-    with pytest.raises(SpecError, match=r"unknown key 'vocab_size'\. Available: huggingface"):
+    with pytest.raises(SpecError, match=r"attributes\.tokenizer\.vocab_size: unknown key .* Available: huggingface"):
+        _ = project.declarations
+    project.edit("foreign", ", vocab_size: 400", "")
+    project.edit("trial", "  dataset: foreign\n", "  dataset: foreign\n  base: {hugingface: another/model}\n")
+    with pytest.raises(SpecError, match=r"attributes\.base\.hugingface: unknown key .* Did you mean 'huggingface'"):
         _ = project.declarations
 
 
