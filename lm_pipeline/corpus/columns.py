@@ -5,6 +5,7 @@ files of their own, and mapped: reading a row is an access to memory that the ke
 """
 
 import functools
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -48,11 +49,20 @@ class Columns:
     def __getitem__(self, name: str) -> np.ndarray:
         if self.num_rows == 0:
             return np.frombuffer(b"", self._types[name])
-        return np.asarray(np.memmap(self._folder / f"{name}.column", self._types[name], "r"))
+        return mapped(self._folder / f"{name}.column", self._types[name])
 
     def hex(self, name: str, rows: NDArray[np.int64] | slice) -> pl.Series:
         """Numbers of 128 bits as text: of the columns `<name>_high` and `<name>_low`, 32 digits."""
         return hex_of(self[f"{name}_high"][rows], self[f"{name}_low"][rows])
+
+
+def mapped(path: Path, dtype: DTypeLike) -> np.ndarray:
+    """A file of numbers as an array that cannot be written; the file is not empty.
+
+    What `numpy.memmap` does, without its third of a millisecond for each file.
+    """
+    with path.open("rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype)
 
 
 def hex_of(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> pl.Series:

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.columns import Columns, halves_of
+from lm_pipeline.corpus.columns import Columns, halves_of, mapped
 from lm_pipeline.corpus.equal_keys import equal_keys
 from lm_pipeline.corpus.minhash import band_column
 from lm_pipeline.corpus.shingle_store import ShingleStore, jaccard
@@ -198,7 +198,7 @@ class _Bucket:
                 num += len(rows)
         if num == 0:
             return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
-        return cls(*(np.memmap(path, np.int64, "r") for path in paths))
+        return cls(*(mapped(path, np.int64) for path in paths))
 
     def pieces(self, num_buckets: int = 1 << 16) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Rows and ends of some buckets after the others."""

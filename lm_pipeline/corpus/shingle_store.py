@@ -17,6 +17,7 @@ from lm_pipeline.corpus.columns import Columns
 from lm_pipeline.corpus.minhash import shingle_sets
 
 _BATCH_ROWS = 1024
+_FILES_AT_ONCE = 8  # starting a query costs as much as looking for a few texts in a file
 
 
 def read_texts(documents: Sequence[Path], wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -25,9 +26,12 @@ def read_texts(documents: Sequence[Path], wanted: Sequence[str]) -> Iterator[pl.
     Yields:
         `document_id` and `text`, a bounded number of rows at a time.
     """
+    if not len(wanted):
+        return
     identifiers = pl.Series(wanted, dtype=pl.String).implode()
-    for path in documents if len(wanted) else ():
-        found = pl.scan_parquet(path).filter(pl.col("document_id").is_in(identifiers)).select("document_id", "text")
+    for begin in range(0, len(documents), _FILES_AT_ONCE):
+        files = pl.scan_parquet(documents[begin : begin + _FILES_AT_ONCE])
+        found = files.filter(pl.col("document_id").is_in(identifiers)).select("document_id", "text")
         yield from found.collect_batches(chunk_size=_BATCH_ROWS)
 
 
@@ -55,17 +59,18 @@ class ShingleStore:
         sizes = [np.diff(self.offsets)]
         num = len(self.offsets) - 1
         part_of = self._columns["part"][rows]
+        parts = np.unique(part_of)
         with self._path.open("ab") as file:
-            for part in np.unique(part_of):
-                own = rows[part_of == part]
+            for begin in range(0, len(parts), _FILES_AT_ONCE):
+                some = parts[begin : begin + _FILES_AT_ONCE]
+                own = rows[np.isin(part_of, some)]
                 row_of = dict(zip(self._columns.hex("id", own), own.tolist(), strict=True))
-                for batch in read_texts([self._documents[part]], list(row_of)):
+                for batch in read_texts([self._documents[part] for part in some], list(row_of)):
                     shingles, offsets = shingle_sets(batch["text"], self._ngram)
                     shingles.tofile(file)
                     sizes.append(np.diff(offsets))
-                    self.place[[row_of[identifier] for identifier in batch["document_id"]]] = num + np.arange(
-                        len(batch)
-                    )
+                    found = [row_of[identifier] for identifier in batch["document_id"]]
+                    self.place[found] = num + np.arange(len(batch))
                     num += len(batch)
         self.offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
         if self.offsets[-1]:
