@@ -41,7 +41,8 @@ COMPOSABLE = (
 """Characters that a text must have for form C to change it; a few more, so that the ranges stay few."""
 
 _FULL_WIDTH = [*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B)]  # 0-9, A-Z, a-z
-_TO_ASCII = {chr(code): chr(code - 0xFEE0) for code in _FULL_WIDTH}
+FULL_WIDTH_FORMS = {chr(code): chr(code - 0xFEE0) for code in _FULL_WIDTH}
+"""Full-width digits and Latin letters, and their ASCII forms."""
 
 
 def normalised(text: pl.Expr, width: Width = "keep") -> pl.Expr:
@@ -65,7 +66,7 @@ def _narrowed(texts: pl.Series) -> pl.Series:
     hits = texts.str.contains("[０-９Ａ-Ｚａ-ｚ]").fill_null(value=False).arg_true()
     if not len(hits):
         return texts
-    return texts.clone().scatter(hits, texts.gather(hits).str.replace_many(_TO_ASCII))
+    return texts.clone().scatter(hits, texts.gather(hits).str.replace_many(FULL_WIDTH_FORMS))
 
 
 def normalise(text: str, width: Width = "keep") -> str:

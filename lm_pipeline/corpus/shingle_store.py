@@ -30,7 +30,7 @@ def read_texts(documents: Sequence[Path], wanted: Sequence[str]) -> Iterator[pl.
         return
     identifiers = pl.Series(wanted, dtype=pl.String).implode()
     for begin in range(0, len(documents), _FILES_AT_ONCE):
-        files = pl.scan_parquet(documents[begin : begin + _FILES_AT_ONCE])
+        files = pl.scan_parquet(list(documents[begin : begin + _FILES_AT_ONCE]))
         found = files.filter(pl.col("document_id").is_in(identifiers)).select("document_id", "text")
         yield from found.collect_batches(chunk_size=_BATCH_ROWS)
 

@@ -22,6 +22,9 @@ class Pattern(NamedTuple):
     """A regular expression of candidates. The group `value` is the candidate; all that a match has before it is in the
     group `before`, and nothing is after it."""
     verify: Verify
+    hint: str | None = None
+    """As that of a kind, for a way of writing that the kind's does not match; best an alternation of literals, which
+    are all searched for at once."""
 
 
 class Kind(NamedTuple):
@@ -30,7 +33,8 @@ class Kind(NamedTuple):
     name: str
     """The field of `PersonalData` that says what happens to it."""
     hint: str
-    """A regular expression that is fast and matches every text with such data; most texts end here."""
+    """A regular expression that is fast and matches every text with such data, but for patterns that have a hint of
+    their own; most texts end here."""
     patterns: tuple[Pattern, ...]
     canonical: Callable[[str], str] = str.lower
     """One spelling for every way to write a value, so that its pseudonym is the same everywhere."""

@@ -8,6 +8,9 @@ import functools
 
 from lm_pipeline.corpus.personal_data.kind import Kind, Pattern, digits_of, stands_alone
 
+_NUMERALS = str.maketrans("〇零一幺二两三四五六七八九壹贰叁肆伍陆柒捌玖", "001122" + "3456789" + "123456789")
+_NUMERAL = "[0-9〇零一幺二两三四五六七八九壹贰叁肆伍陆柒捌玖]"
+_SPELT_HINT = "|".join(first + second for first in "一幺壹" for second in "三四五六七八九叁肆伍陆柒捌玖")
 _EXTENSION = r"(?: ?(?:x|ext\.?|转|分机) ?[0-9]{1,6})?"
 
 
@@ -20,6 +23,14 @@ def _verify_said(value: str, before: str, after: str) -> int:
     """Said to be a number: it must have as many digits as numbers have."""
     right = 7 <= len(digits_of(_without_extension(value))) <= 15 and not _is_a_date(value)
     return len(value) if right and stands_alone(before, after) else 0
+
+
+def _verify_spelt(value: str, before: str, after: str) -> int:
+    """Digit by digit, in figures or in Chinese numerals: it must be a mobile number, and no row of a table."""
+    digits = digits_of(value.translate(_NUMERALS))
+    beside = (before.rstrip()[-1:] + after.lstrip()[:1]).translate(_NUMERALS)
+    is_mobile = digits[1] in "3456789" and parsed(f"+86{digits}") is not None
+    return len(value) if is_mobile and stands_alone(before, after) and not digits_of(beside) else 0
 
 
 def _without_extension(value: str) -> str:
@@ -73,6 +84,9 @@ PHONE = Kind(
             _verify_way,
         ),
         Pattern(r"(?P<value>[48]00[ -]?[0-9]{3,4}[ -]?[0-9]{3,4})", _verify_way),
+        # A mobile number digit by digit, as one writes it to hide it.
+        Pattern(rf"(?P<value>[一幺壹]{_NUMERAL}{{10}})", _verify_spelt, _SPELT_HINT),
+        Pattern(r"(?P<value>1(?:(?: [0-9]){10}|(?:-[0-9]){10}|(?:\.[0-9]){10}))", _verify_spelt),
         # American.
         Pattern(
             r"(?P<value>(?:(?:\+|00)?1[ .-]?)?(?:\([2-9][0-9]{2}\)[ -]?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}"
@@ -89,5 +103,7 @@ PHONE = Kind(
             _verify_said,
         ),
     ),
-    canonical=lambda value: parsed(value) or digits_of(value),
+    canonical=lambda value: (
+        parsed(value) or parsed(digits_of(value.translate(_NUMERALS))) or digits_of(value.translate(_NUMERALS))
+    ),
 )

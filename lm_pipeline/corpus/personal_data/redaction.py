@@ -5,7 +5,7 @@ from collections import Counter
 
 import polars as pl
 
-from lm_pipeline.corpus.personal_data.find import KINDS, Span, find
+from lm_pipeline.corpus.personal_data.find import KINDS, Span, find, narrowed
 from lm_pipeline.specs.cleaning import PersonalData
 
 COUNTS = pl.Schema({f"num_{kind.name}": pl.Int64 for kind in KINDS})
@@ -48,7 +48,7 @@ def _rewritten(text: str, spans: list[Span], spec: PersonalData) -> str:
         if action in {"mask", "hash"}:
             label = kind.name.upper()
             if action == "hash":
-                label += f":{pseudonym(kind.canonical(text[start:end]), spec.salt)}"
+                label += f":{pseudonym(kind.canonical(narrowed(text[start:end])), spec.salt)}"
             pieces += [text[at:start], f"<{label}>"]
             at = end
     return "".join([*pieces, text[at:]])
