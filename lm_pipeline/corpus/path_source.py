@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from lm_pipeline.specs.corpus import PathSource
 def identify(source: PathSource, home: Home) -> dict[str, Any]:
     """The folder and `[path, bytes, sha256]` of every file, sorted by path relative to the folder.
 
+    Where there are links that lead nowhere, their paths are told too, as `dangling_links`.
+
     Raises:
         InputError: nothing is there, nothing matches, or a file cannot be read.
     """
-    base, names = _matching(source, home)
+    base, names, dangling = _matching(source, home)
     digests = digest_files([base / name for name in names], home)
     files = [[name, size, sha256] for name, (size, sha256) in zip(names, digests, strict=True)]
-    return {"kind": "path", "base": str(base), "files": files}
+    told = {"dangling_links": dangling} if dangling else {}
+    return {"kind": "path", "base": str(base), "files": files, **told}
 
 
 def has_files(source: PathSource, home: Home) -> bool:
@@ -36,7 +40,7 @@ def has_files(source: PathSource, home: Home) -> bool:
 def fingerprint(source: PathSource, home: Home) -> dict[str, Any]:
     """Names, sizes and times: changes whenever a file appears, goes or is written. Nothing is read."""
     try:
-        base, names = _matching(source, home)
+        base, names, _ = _matching(source, home)
     except InputError as error:
         return {"kind": "path", "error": str(error)}
     states = []
@@ -50,18 +54,20 @@ def fingerprint(source: PathSource, home: Home) -> dict[str, Any]:
 
 
 def fetch(source: PathSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:  # noqa: ARG001
-    """Write `files.parquet`; the files stay where they are."""
+    """Write `files.parquet`; the files stay where they are. `dangling_links` of the result were not read."""
     base = Path(identity["base"])
-    return write_files((RawFile(name, size, sha256, base / name) for name, size, sha256 in identity["files"]), out)
+    files = (RawFile(name, size, sha256, base / name) for name, size, sha256 in identity["files"])
+    told = {"dangling_links": identity["dangling_links"]} if "dangling_links" in identity else {}
+    return {**write_files(files, out), **told}
 
 
-def _matching(source: PathSource, home: Home) -> tuple[Path, list[str]]:
-    """The folder that names are relative to, and the sorted names of the files that match."""
+def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str]]:
+    """The folder that names are relative to, and the sorted names of the files that match and of dangling links."""
     start = home.root.parent / Path(source.path).expanduser()
     if start.is_file():
         base, found = start.parent, [str(start)]
     elif start.is_dir():
-        base, found = start, _walk(start)
+        base, found = start, _walk(start, source.exclude)
     elif glob.has_magic(str(start)):
         base = _fixed_part(start)
         # Not Path.glob, whose ** matches no files before Python 3.13.
@@ -73,22 +79,57 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str]]:
         )
     base = Path(os.path.normpath(base))
     prefix = os.path.join(base, "")  # noqa: PTH118 - with a slash at its end
-    names = []
+    names, dangling = [], []
     for path in map(os.path.normpath, found):  # strings: there may be a hundred thousand files
         name = path.removeprefix(prefix)
-        if is_wanted(name, source.include, source.exclude) and os.path.isfile(path):  # noqa: PTH113
+        if not is_wanted(name, source.include, source.exclude):
+            continue
+        if os.path.isfile(path):  # noqa: PTH113
             names.append(_checked(name, path))
+        elif os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+            dangling.append(_checked(name, path))
     if not names:
         raise InputError(
-            f"No file matches in {start} (include {list(source.include)}, exclude {list(source.exclude)}; hidden and"
-            " temporary files do not count). Put the text there or correct the patterns."
+            f"No file matches in {start}{_told(dangling)} (include {list(source.include)}, exclude"
+            f" {list(source.exclude)}; hidden and temporary files do not count). Put the text there or"
+            " correct the patterns."
         )
-    return base, sorted(set(names))
+    return base, sorted(set(names)), sorted(set(dangling))
 
 
-def _walk(folder: Path) -> list[str]:
-    """All files below a folder; links to folders are not followed, so that a loop ends."""
-    return [f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names]
+def _told(dangling: list[str]) -> str:
+    return f", where {len(dangling)} links lead nowhere ({', '.join(dangling[:3])})" if dangling else ""
+
+
+def _walk(folder: Path, exclude: Iterable[str]) -> list[str]:
+    """All files below a folder, excluded ones among them.
+
+    Links to folders are followed, and each folder is read once, so that a loop ends.
+    """
+
+    def refuse(error: OSError) -> None:
+        inside = Path(error.filename, "file").as_posix().removeprefix(f"{folder}/")
+        if is_wanted(inside, ("*",), exclude):
+            raise InputError(
+                f"Cannot read the folder {error.filename}: {error.strerror}. Make it readable or exclude it."
+            ) from error
+
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    pending = [str(folder)]
+    while pending:
+        links = []
+        for start in pending:
+            for parent, folders, names in os.walk(start, onerror=refuse):
+                status = Path(parent).stat()
+                if (status.st_dev, status.st_ino) in seen:
+                    folders.clear()
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                found += [f"{parent}/{name}" for name in names]
+                links += [path for name in folders if os.path.islink(path := f"{parent}/{name}")]  # noqa: PTH114
+        pending = sorted(links)  # after all that is really there, so that no file gets its name from a link to it
+    return found
 
 
 def _fixed_part(pattern: Path) -> Path:

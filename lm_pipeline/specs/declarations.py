@@ -193,6 +193,14 @@ def read_file(path: Path) -> Iterator[tuple[str, str, Any]]:
         yield noun, name, _validate(path, node, NOUNS[noun], attributes)
 
 
+def line_of(path: Path, noun: str, keys: Sequence[int | str]) -> int:
+    """Line (from 1) of a key below `attributes` of a file's declaration; of the deepest that it has."""
+    nodes = yaml.compose_all(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    documents = yaml.safe_load_all(path.read_text("utf-8"))
+    node = next(n for n, document in zip(nodes, documents, strict=True) if document.get("type") == noun)
+    return _line(node, ["attributes", *keys])
+
+
 def _validate(path: Path, node: yaml.Node, model: type[Spec], attributes: dict[str, Any]) -> Spec:
     try:
         return model.model_validate(attributes)

@@ -68,6 +68,18 @@ def test_an_unknown_key_is_refused_with_file_line_and_nearest_name(folder):
     assert "Traceback" not in done.stderr
 
 
+def test_a_misspelt_column_in_a_rule_of_ones_own_is_refused_before_anything_is_read(folder):
+    rules = [{"name": "fine", "reject_if": "num_words > 3"}, {"name": "mine", "reject_if": "num_wordz > 3"}]
+    attributes = {"source": {"kind": "path", "path": "nowhere"}, "cleaning": {"custom": rules}}
+    path = declare(folder, "texts", "Corpus", attributes)
+    done = run("status")
+    assert done.returncode == 2
+    assert f"{path}:2: attributes.cleaning.custom.1.reject_if" in done.stderr
+    assert all(words in done.stderr for words in messages("a misspelt column in a rule of one's own"))
+    assert "Did you mean 'num_words'?" in done.stderr
+    assert done.stderr.count("num_stop_words") == 1
+
+
 def test_a_misspelt_dataset_is_refused_with_the_nearest_name(folder):
     path = declare(folder, "trial", "Experiment", {"dataset": "python_docz", "model": {"family": "lstm"}})
     done = run("leaderboard")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_pipeline.corpus.filters import RULES, choose_profile, with_reasons, with_statistics
+from lm_pipeline.corpus.filters import RULES, check_custom, choose_profile, with_reasons, with_statistics
 from lm_pipeline.corpus.normalisation import normalise
 from lm_pipeline.errors import SpecError
 from lm_pipeline.specs.cleaning import CHINESE, PROFILES, Cleaning, CustomRule, QualityRules
@@ -248,12 +248,13 @@ def test_a_condition_that_is_null_rejects_nothing():
     cleaning = Cleaning(rules=(), custom=(rule,))
     assert reasons_of("...", "none", cleaning) == []
     assert [reason["rule"] for reason in reasons_of("ab 里", "none", cleaning)] == ["short_words"]
+    assert check_custom(rule) is None
 
 
 @pytest.mark.parametrize(
     ("condition", "problem"),
     [
-        ("num_wrods > 5", "num_wrods"),
+        ("num_wrods > 5", "there is no column 'num_wrods'. Did you mean 'num_words'?"),
         ("num_words >", "unable to parse"),
         ("num_words + 1", "it gives Int64, not true or false"),
         ("text LIKE '%a%'", "text"),
@@ -264,7 +265,8 @@ def test_what_is_no_condition_over_the_statistics_is_refused(condition, problem)
     with pytest.raises(SpecError, match=r"cleaning\.custom 'mine'") as error:
         reasons_of(ENGLISH_TEXT, "english", cleaning)
     assert problem in str(error.value)
-    assert "num_words, num_lines" in str(error.value)
+    assert str(error.value).count("num_stop_words") == 1
+    assert problem in str(check_custom(cleaning.custom[0]))
 
 
 def assert_as_the_reference_counts(texts, profile):

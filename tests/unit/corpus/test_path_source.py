@@ -101,6 +101,30 @@ def test_the_fingerprint_changes_with_every_addition_change_and_removal(home):
     assert "error" in path_source.fingerprint(PathSource(path="nowhere"), home)
 
 
+def test_linked_folders_are_read_once_and_dangling_links_are_told(home, tmp_path: Path):
+    outside = tmp_path / "elsewhere"
+    (outside / "zh").mkdir(parents=True)
+    (outside / "zh/三国.txt").write_text("话说天下大势")
+    (outside / "back").symlink_to(tmp_path / "texts")
+    folder = tmp_path / "texts"
+    (folder / "linked").symlink_to(outside)
+    (folder / "again").symlink_to(folder / "deep")
+    (folder / "gone.txt").symlink_to(outside / "nothing")
+    (folder / "gone.tmp").symlink_to(outside / "nothing")
+    source = PathSource(path="texts")
+    identity = path_source.identify(source, home)
+    expected = ["deep/er/notes.md", "deep/rows.jsonl", "english.txt", "linked/zh/三国.txt", "中文.txt"]
+    assert [name for name, _, _ in identity["files"]] == expected
+    assert identity["dangling_links"] == ["gone.txt"]
+    before = path_source.fingerprint(source, home)
+    (outside / "new.txt").write_text("new")
+    assert path_source.fingerprint(source, home) != before
+    summary = path_source.fetch(source, identity, home, tmp_path)
+    assert (summary["num_files"], summary["dangling_links"]) == (5, ["gone.txt"])
+    with pytest.raises(InputError, match=r"1 links lead nowhere \(gone\.txt\)"):
+        path_source.identify(PathSource(path="texts", include=("gone*",)), home)
+
+
 def test_a_loop_of_links_ends_and_a_pipe_is_no_file(home):
     folder = home.root.parent / "texts"
     (folder / "loop").symlink_to(folder)
