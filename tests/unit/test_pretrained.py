@@ -10,6 +10,7 @@ from lm_pipeline.cli import main
 from lm_pipeline.errors import InputError, SpecError, UnavailableError
 from lm_pipeline.pretrained import fetch, identify
 from lm_pipeline.specs.pretrained import Pretrained
+from lm_pipeline.tracking.mlflow_store import initialise_store
 from tests.unit.pretrained_models import save_model
 
 MODELS = {
@@ -65,6 +66,23 @@ def build(project, *assets: str) -> None:
         project.materialize(asset)
 
 
+def _serves(project, capsys) -> None:
+    """Its own tokenizer is a part of the registered model."""
+    import mlflow
+
+    initialise_store(project.home.tracking_uri)
+    assert main(["register", "as_it_is", "--json"]) == 0
+    uri = json.loads(capsys.readouterr().out)["uri"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", project.home.tracking_uri)
+        answers = mlflow.pyfunc.load_model(uri).predict(
+            [{"text": text} for text in PROMPTS], params={"method": "score"}
+        )
+    for prompt, answer in zip(PROMPTS, answers, strict=True):
+        assert main(["score", "as_it_is", prompt, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == answer
+
+
 @torch.no_grad()
 def test_a_pretrained_model_is_evaluated_tuned_asked_and_exported_as_it_came(
     saved, tiny_copy, environment_of, tmp_path, capsys
@@ -91,6 +109,8 @@ def test_a_pretrained_model_is_evaluated_tuned_asked_and_exported_as_it_came(
     before, after = (auto.from_pretrained(path).eval() for path in (folder, tmp_path / "out"))
     tokenizers = [transformers.AutoTokenizer.from_pretrained(path) for path in (folder, tmp_path / "out")]
     capsys.readouterr()
+    if kind == "llama":
+        _serves(project, capsys)
     for prompt in PROMPTS:
         first, second = (tokenizer(prompt, return_tensors="pt")["input_ids"] for tokenizer in tokenizers)
         assert torch.equal(first, second)
