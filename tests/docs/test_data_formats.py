@@ -104,6 +104,13 @@ def test_quarantine_reasons_are_those_of_the_readers():
     assert raised | formed <= listed <= spelt
 
 
+def test_every_quarantine_reason_is_expected_by_a_test():
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "tests/unit/corpus").rglob("*.py"))
+    listed = [code for row in rows(PAGE, "### Quarantine reasons") for code in codes(row[0])]
+    assert len(listed) > 30
+    assert [code for code in listed if f'"{code}"' not in sources] == []
+
+
 def test_keys_of_a_manifest(tmp_path):
     from lm_pipeline.artifacts import Stage, Store
 
