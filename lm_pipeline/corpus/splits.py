@@ -12,12 +12,15 @@ what else is there. Then the ledger rules:
 The ledger only grows: the new one is the old one and what was decided now.
 """
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -29,6 +32,7 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.specs.dataset import Decontamination, Split
 
 SPLITS = ("train", "validation", "test")
+_BATCH_ROWS = 4096
 EXCLUSIONS = ("exact", "near", "repeated", "low_quality", "contaminated", "bridging")
 LEDGER_SCHEMA = {"key": pl.String, "split": pl.String}
 
@@ -94,6 +98,35 @@ def split_documents(
     new_ledger.write_parquet(out / "ledger.parquet", compression="zstd")
     sizes = {"before": len(entries), "after": len(new_ledger)}
     return _summarise(table, spec) | {"ledger": sizes, "decontamination": searched}
+
+
+def with_splits(documents: pl.LazyFrame, splits: Path) -> Iterator[pl.DataFrame]:
+    """Documents with their `split`, a bounded number at a time.
+
+    Args:
+        documents: with `document_id`, in the order in which `split_documents` got them.
+        splits: `splits.parquet`.
+
+    Raises:
+        InputError: the two are not of the same documents.
+    """
+    with pq.ParquetFile(splits) as file:
+        rows = (pl.DataFrame(batch) for batch in file.iter_batches(_BATCH_ROWS, columns=["document_id", "split"]))
+        held = pl.DataFrame(schema={"document_id": pl.String, "split": pl.String})
+        for batch in documents.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
+            while len(held) < len(batch) and (more := next(rows, None)) is not None:
+                held = pl.concat([held, more])
+            own, held = held.head(len(batch)), held.slice(len(batch))
+            _require_same(own["document_id"], batch["document_id"], splits)
+            yield batch.with_columns(own["split"])
+        _require_same(pl.concat([held, *itertools.islice(rows, 1)])["document_id"], held["document_id"].clear(), splits)
+
+
+def _require_same(listed: pl.Series, given: pl.Series, splits: Path) -> None:
+    if not listed.equals(given):
+        raise InputError(
+            f"{splits} was decided for other documents than the corpora have now. Materialize splits again."
+        )
 
 
 def _read_documents(unique: Path, documents: pl.LazyFrame) -> pl.DataFrame:

@@ -313,16 +313,20 @@ def _grow_ledger(name: str, spec: DatasetSpec, previous: Artifact | None, build:
     return grown
 
 
-def _split_documents(spec: DatasetSpec, build: Build) -> "pl.LazyFrame":
-    """Documents that have a split, with it, in canonical order."""
+def _split_documents(spec: DatasetSpec, build: Build, *columns: str) -> "Iterator[pl.DataFrame]":
+    """Documents that have a split, with it, in canonical order, a bounded number at a time.
+
+    Raises:
+        InputError: the splits are not those of the documents as they are now.
+    """
     import polars as pl
 
-    splits = pl.scan_parquet(build.inputs["splits"].path("splits.parquet")).select("document_id", "split")
-    return (
-        _as_cut(_documents(spec, build), build.inputs["splits"])
-        .join(splits, on="document_id", how="inner", maintain_order="left")
-        .filter(pl.col("split").is_not_null())
-    )
+    from lm_pipeline.corpus.splits import with_splits
+
+    splits = build.inputs["splits"]
+    documents = _as_cut(_documents(spec, build), splits).select("document_id", *columns)
+    for batch in with_splits(documents, splits.path("splits.parquet")):
+        yield batch.filter(pl.col("split").is_not_null())
 
 
 def _write_statistics(name: str, build: Build) -> None:
@@ -342,12 +346,11 @@ def _write_statistics(name: str, build: Build) -> None:
 
 
 def _write_tokenizer(spec: DatasetSpec, tokenizer: TokenizerSpec, build: Build) -> None:
-    import polars as pl
-
     from lm_pipeline.tokenization.tokenizer import train_tokenizer
 
-    texts = _split_documents(spec, build).filter(pl.col("split") == "train").select("text").collect()["text"]
-    summary = train_tokenizer(texts.to_list(), tokenizer, build.staging.path)
+    batches = _split_documents(spec, build, "text")
+    texts = (text for batch in batches for text in batch.filter(split="train")["text"].to_list())
+    summary = train_tokenizer(texts, tokenizer, build.staging.path)
     build.staging.summary = summary
     build.staging.content_digest = summary["pieces_digest"]
     build.log(f"{summary['vocab_size']:,} pieces, {tokenizer.algorithm}")
@@ -360,16 +363,12 @@ def _write_shards(spec: DatasetSpec, build: Build) -> None:
     from lm_pipeline.tokenization.shards import write_shards
 
     tokenizer = load_tokenizer(tokenizer_file(build.inputs["tokenizer"]))
-    frame = _split_documents(spec, build).collect()
-    summary = write_shards(_slices(frame), tokenizer, build.staging.path)
+    documents = _split_documents(spec, build, "corpus", "file", "record", "byte_offset", "byte_length", "text")
+    summary = write_shards(documents, tokenizer, build.staging.path)
     build.staging.summary = summary
     tokens = {split: entry["tokens"] for split, entry in summary["splits"].items()}
     build.log(", ".join(f"{split} {count:,} tokens" for split, count in tokens.items()))
     build.spool.metrics(0, {f"{split}_tokens": count for split, count in tokens.items()} | numbers(summary))
-
-
-def _slices(frame: "pl.DataFrame", size: int = 4096) -> "Iterator[pl.DataFrame]":
-    yield from frame.iter_slices(size)
 
 
 def _write_baselines(build: Build) -> None:

@@ -5,6 +5,7 @@ EOS here, whatever a folder says. What is lossy there stays
 lossy: a text may come back changed (BERT's case and spaces).
 """
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -46,20 +47,21 @@ class PretrainedTokenizer(Tokenizer):
         spec = json.loads(self._theirs.to_str())
         self._digest = digest_file(path)
         spell, self.is_byte = _spelling(spec, self._pieces)
-        self._bytes = [b"" if i in self._special else spell(piece) for i, piece in enumerate(self._pieces)]
-        self._begins_with_space = _prepends_space(spec)
+        self.spellings = [b"" if i in self._special else spell(piece) for i, piece in enumerate(self._pieces)]
+        self.begins_with_space = _prepends_space(spec)
 
-    def encode_batch(self, texts: Sequence[str], num_threads: int = 2) -> list[np.ndarray]:  # noqa: ARG002
-        """Ids of each text, without BOS and EOS; the threads are the library's own."""
+    def encode_flat(self, texts: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002
+        """Ids of all texts, without BOS and EOS, and where each text's begin; the threads are the library's own."""
         for text in texts:
             check_unicode(text)
-        found = self._theirs.encode_batch(list(texts), add_special_tokens=False)
-        return [np.array(item.ids, np.int32) for item in found]
+        found = [item.ids for item in self._theirs.encode_batch(list(texts), add_special_tokens=False)]
+        ids = np.fromiter(itertools.chain.from_iterable(found), np.int32)
+        return ids, np.cumsum([0, *map(len, found)], dtype=np.int64)
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of ids, without the space that the tokenizer puts before every text."""
         text = super().decode(ids)
-        return text.removeprefix(" ") if self._begins_with_space else text
+        return text.removeprefix(" ") if self.begins_with_space else text
 
     def piece(self, id: int) -> str:  # noqa: A002 -- the field's word for it
         """How the tokenizer writes an id."""

@@ -9,11 +9,14 @@ One sequence is one document. `<split>.documents.parquet` has a row for each, in
 back to its document and to the raw file's record.
 """
 
+import collections
 import dataclasses
 import itertools
+import os
 import struct
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,21 +157,24 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
         `byte_fallback_fraction` over the tokens of the text (BOS and EOS left out); `num_used_pieces`; `top_pieces`;
         `preview` (pieces of the first 200 training tokens); `dtype`; `vocab_size`.
     """
+    from lm_pipeline.corpus.utf8 import utf8_buffers
+    from lm_pipeline.tokenization.framing import Framing
+
     tokenizer.controls.write(out)
     writers = {split: _SplitWriter(out, split, tokenizer) for split in SPLITS}
+    framing = Framing.of(tokenizer)
     excluded = failures = 0
     try:
-        for batch in _batches(documents):
-            texts = batch["text"].to_list()
-            ids = tokenizer.encode_batch(texts)
-            failures += sum(tokenizer.decode(i) != text for i, text in zip(ids, texts, strict=True))
-            splits = batch["split"].to_list()
-            excluded += splits.count(None)
-            for split, writer in writers.items():
-                rows = [row for row, name in enumerate(splits) if name == split]
-                writer.write(batch[rows], [ids[row] for row in rows])
-            unknown = set(splits) - {*SPLITS, None}
+        for batch, (ids, begins) in _encoded(_batches(documents), tokenizer):
+            texts, splits = utf8_buffers(batch["text"]), batch["split"]
+            excluded += splits.null_count()
+            unknown = set(splits.unique()) - {*SPLITS, None}
             assert not unknown, f"splits must be {SPLITS} or null, not {unknown}"
+            for split, writer in writers.items():
+                rows = (splits == split).arg_true().cast(int).to_numpy()
+                tokens, sizes, wrong = framing.framed(ids, begins, rows, texts, writer.piece_counts)
+                writer.write(batch.select(_LOCATORS)[rows], tokens, sizes, np.diff(texts[1])[rows])
+                failures += wrong
     finally:
         for writer in writers.values():
             writer.close()
@@ -215,27 +221,19 @@ class _SplitWriter:
         self.corpora: dict[str, _Total] = {}
         self.piece_counts = np.zeros(tokenizer.vocab_size, np.int64)
 
-    def write(self, frame: "pl.DataFrame", ids: list[np.ndarray]) -> None:
-        """Append documents; `ids` are those of each text, without BOS and EOS."""
-        if not ids:
+    def write(self, frame: "pl.DataFrame", tokens: np.ndarray, sizes: np.ndarray, num_bytes: np.ndarray) -> None:
+        """Append documents: their locators, their tokens end to end, and how many tokens and bytes each has."""
+        if len(frame) == 0:
             return
-        sizes = np.array([len(i) + 2 for i in ids], np.int64)
+        tokens.astype(self.dtype, copy=False).tofile(self.data)
         ends = np.cumsum(sizes)
-        flat = np.empty(ends[-1], self.dtype)
-        for end, size, i in zip(ends, sizes, ids, strict=True):
-            flat[end - size] = self.controls.bos
-            flat[end - size + 1 : end - 1] = i
-            flat[end - 1] = self.controls.eos
-        flat.tofile(self.data)
-        num_bytes = frame["text"].str.len_bytes().cast(int).to_numpy()
         columns = {name: frame[name].to_arrow() for name in _LOCATORS}
         columns |= {"token_offset": self.total.tokens + ends - sizes, "num_tokens": sizes, "num_bytes": num_bytes}
         self.pending.append(pa.table({name: pa.array(values) for name, values in columns.items()}).cast(_SCHEMA))
         if sum(map(len, self.pending)) >= _ROW_GROUP:
             self._flush(complete_groups_only=True)
         self.lengths.extend(sizes.tolist())
-        self.piece_counts += np.bincount(flat, minlength=len(self.piece_counts))
-        self.total.add(len(ids), int(sizes.sum()), int(num_bytes.sum()))
+        self.total.add(len(frame), int(sizes.sum()), int(num_bytes.sum()))
         names = frame["corpus"].to_numpy()
         for corpus in frame["corpus"].unique(maintain_order=True):
             mine = names == corpus
@@ -273,6 +271,22 @@ def _batches(frames: Iterator["pl.DataFrame"]) -> Iterator["pl.DataFrame"]:
         for start, end in itertools.pairwise(starts):
             if end > start:
                 yield frame[start:end]
+
+
+def _encoded(
+    batches: Iterator["pl.DataFrame"], tokenizer: Tokenizer
+) -> Iterator[tuple["pl.DataFrame", tuple[np.ndarray, np.ndarray]]]:
+    """Batches and their ids; while one is written the next one is encoded, on all cores."""
+    num_threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(1) as executor:
+        waiting: collections.deque[tuple[pl.DataFrame, Future[tuple[np.ndarray, np.ndarray]]]] = collections.deque()
+        for batch in batches:
+            waiting.append((batch, executor.submit(tokenizer.encode_flat, batch["text"].to_list(), num_threads)))
+            if len(waiting) > 1:
+                ready, ids = waiting.popleft()
+                yield ready, ids.result()
+        for ready, ids in waiting:
+            yield ready, ids.result()
 
 
 def _per_corpus(writers: dict[str, _SplitWriter]) -> dict[str, dict[str, dict[str, int]]]:

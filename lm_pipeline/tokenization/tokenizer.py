@@ -14,6 +14,7 @@ prose: 3.62 against 3.53 and 3.49.
 
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -54,17 +55,20 @@ class Tokenizer:
         dtype: NumPy type of the ids on disk: uint16 where they fit, else int32.
         controls: its control ids.
         is_lossless: whether every text comes back byte for byte.
+        begins_with_space: whether a space is put before every text, which `decode` takes away.
+        spellings: by id, its UTF-8 bytes (of a byte piece one byte); none for control pieces.
     """
 
     controls = OURS
     is_lossless = True
+    begins_with_space = False
 
     def __init__(self, model: bytes) -> None:
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.vocab_size: int = self._processor.vocab_size()
         self.is_byte = np.array([self._processor.is_byte(i) for i in range(self.vocab_size)], bool)
         self.dtype = token_dtype(self.vocab_size)
-        self._bytes = [self._spell(i) for i in range(self.vocab_size)]
+        self.spellings = [self._spell(i) for i in range(self.vocab_size)]
         self._space_mark = np.array(
             [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()], np.int32
         )
@@ -104,6 +108,15 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str], num_threads: int = 2) -> list[np.ndarray]:
         """Ids of each text, int32[num_tokens]; the same ids as one call per text, for any number of threads.
 
+        Raises:
+            InputError: a text holds a lone surrogate, which is no Unicode text.
+        """
+        ids, begins = self.encode_flat(texts, num_threads)
+        return [ids[begin:end] for begin, end in itertools.pairwise(begins.tolist())]
+
+    def encode_flat(self, texts: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all texts, end to end (int32), and where each text's begin, and the end (int64 [n + 1]).
+
         A text is encoded in stretches of at most 4096 characters, so that time is linear even for one endless word. A
         stretch ends before a space, where no piece can span (so the ids are those of the whole text); only where there
         is none does it end after a newline, and failing that at the limit.
@@ -112,24 +125,28 @@ class Tokenizer:
             InputError: a text holds a lone surrogate, which is no Unicode text.
         """
         flat: list[str] = []
-        counts: list[list[int]] = []
+        ends, marks = [0], []  # by text, and of the empty stretches that stand for a space mark: places in `flat`
         for text in texts:
-            check_unicode(text)
-            parts = [list(stretches(part, _ENCODING_CHARACTERS)) for part in text.split(SPACE_MARK)]
-            counts.append([len(part) for part in parts])
-            flat.extend(stretch for part in parts for stretch in part)
-        encoded = self._processor.encode(flat, num_threads=num_threads, return_type="numpy") if flat else []
-        ids: list[np.ndarray] = []
-        position = 0
-        for text_counts in counts:
-            pieces: list[np.ndarray] = []
-            for index, count in enumerate(text_counts):
-                if index:
-                    pieces.append(self._space_mark)
-                pieces.extend(encoded[position : position + count])
-                position += count
-            ids.append(np.concatenate(pieces) if pieces else np.empty(0, np.int32))
-        return ids
+            if len(text) <= _ENCODING_CHARACTERS and SPACE_MARK not in text:
+                flat.append(text)
+            else:
+                for index, part in enumerate(text.split(SPACE_MARK)):
+                    if index:
+                        marks.append(len(flat))
+                        flat.append("")
+                    flat.extend(stretches(part, _ENCODING_CHARACTERS))
+            ends.append(len(flat))
+        try:
+            encoded = self._processor.encode(flat, num_threads=num_threads, return_type="numpy") if flat else []
+        except TypeError:
+            for text in texts:
+                check_unicode(text)
+            raise
+        for mark in marks:
+            encoded[mark] = self._space_mark
+        begins = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=begins[1:])
+        return np.concatenate(encoded) if encoded else np.empty(0, np.int32), begins[ends]
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of ids; control ids add nothing. The inverse of `encode`, exactly.
@@ -145,7 +162,7 @@ class Tokenizer:
             IndexError: an id is not in the vocabulary.
         """
         values = ids.tolist() if isinstance(ids, np.ndarray) else ids
-        return b"".join(map(self._bytes.__getitem__, values))
+        return b"".join(map(self.spellings.__getitem__, values))
 
     def piece(self, id: int) -> str:  # noqa: A002 -- the field's word for it
         """How sentencepiece writes an id: `▁the`, `<0x0A>`, `</s>`."""

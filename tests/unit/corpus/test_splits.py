@@ -11,7 +11,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_pipeline.corpus.splits import EXCLUSIONS, SPLITS, split_documents
+from lm_pipeline.corpus.splits import EXCLUSIONS, SPLITS, split_documents, with_splits
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.dataset import Decontamination, Split
 
@@ -272,3 +272,15 @@ def test_other_documents_or_a_file_that_is_no_ledger_are_refused(tmp_path: Path)
         split_documents(tmp_path / "unique.parquet", frame, None, HALF, None, tmp_path)
     with pytest.raises(InputError, match="is not a split ledger"):
         decide(tmp_path / "two", singles(5), tmp_path / "splits.parquet")
+
+
+def test_splits_go_with_their_documents_and_with_no_others(tmp_path):
+    table = pl.DataFrame({"document_id": [f"{row:032x}" for row in range(10_000)], "text": "text 文本"})
+    splits = table.select("document_id", split=pl.Series(["train", None, "test", "validation"] * 2500))
+    splits.write_parquet(tmp_path / "splits.parquet", row_group_size=700)
+    batches = list(with_splits(table.lazy(), tmp_path / "splits.parquet"))
+    assert max(map(len, batches)) < 10_000
+    assert pl.concat(batches).select("document_id", "split").equals(splits)
+    for others in (table.head(9_999), table[::-1], pl.concat([table, table.head(1)]), table.clear()):
+        with pytest.raises(InputError, match="Materialize splits again"):
+            list(with_splits(others.lazy(), tmp_path / "splits.parquet"))

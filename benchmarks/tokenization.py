@@ -1,0 +1,157 @@
+"""Tokenizing a dataset, Parquet to published shards, beside sentencepiece alone that encodes the same texts.
+
+    python benchmarks/tokenization.py [--data ../shared/data] [--megabytes 40] [--rounds 3]
+
+About five minutes. Both use the same model and as many threads as there are cores. Ours reads, verifies and joins its
+inputs, encodes, compares every decoded document with its text, writes tokens, index and locators, hashes and publishes
+them; sentencepiece (from `build/peers/sentencepiece`, set up where it is absent) has the texts in memory and keeps the
+ids there. Ours and sentencepiece take turns; the best round of each counts. Real documents are repeated until there are
+enough of them. Prints one JSON line a comparison, writes `benchmarks/results/tokenization.json` and the table of
+`docs/scale.md`.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from itertools import cycle
+from pathlib import Path
+
+from filter_documents import chinese, english
+from measuring import ROOT, replace_table, write_result
+
+from lm_pipeline.artifacts import Artifact, Store
+from lm_pipeline.graph import Graph, materialize, upstream
+from lm_pipeline.home import Home
+from lm_pipeline.project import build_graph
+from lm_pipeline.specs.declarations import load_declarations
+
+PEER = ROOT / "build/peers/sentencepiece"
+ALGORITHMS = ("unigram", "bpe")
+CORPUS = """\
+type: assets.Corpus
+attributes:
+  description: Real text.
+  source: {kind: path, path: TEXT}
+  cleaning: {profile: none}
+"""
+DATASET = """\
+type: assets.Dataset
+attributes:
+  description: All of it, tokenized.
+  corpora: [text]
+  duplicates: {exact: false, near: null}
+  decontamination: null
+  tokenizer: {algorithm: ALGORITHM, vocab_size: 8000, max_training_bytes: 4000000}
+"""
+
+
+def set_up_peer() -> Path:
+    """Python of the peer's environment, with the same release of sentencepiece."""
+    if not (PEER / "installed").exists():
+        shutil.rmtree(PEER, ignore_errors=True)
+        venv.create(PEER, with_pip=True)
+        version = importlib.metadata.version("sentencepiece")
+        packages = [f"sentencepiece=={version}", "pyarrow", "numpy"]
+        subprocess.run([PEER / "bin/pip", "install", "-q", *packages], check=True)
+        (PEER / "installed").touch()
+    return PEER / "bin/python"
+
+
+def write_text(path: Path, texts: list[str], megabytes: float) -> None:
+    """Documents as JSON lines, again from the first one after the last."""
+    size, filled = 0, cycle(filter(str.strip, texts))
+    with path.open("w", encoding="utf-8") as file:
+        while size < megabytes * 1e6:
+            text = next(filled)
+            size += len(text.encode())
+            file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+
+
+def declare(folder: Path) -> tuple[Graph, Home]:
+    """A project with one corpus and a dataset for each algorithm."""
+    for name, text in {"text": CORPUS, **{name: DATASET.replace("ALGORITHM", name) for name in ALGORITHMS}}.items():
+        path = folder / "defs" / name / "defs.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text.replace("TEXT", str(folder / "text")), "utf-8")
+    home = Home(folder / "home")
+    home.raw.mkdir(parents=True)
+    return build_graph(load_declarations([folder / "defs"], home.raw)), home
+
+
+def build(graph: Graph, home: Home, asset: str) -> Artifact:
+    """Materialize an asset."""
+    return materialize(graph, home, asset, lambda _: None, log=lambda _: None).artifact
+
+
+def compare(graph: Graph, home: Home, dataset: str, language: str, rounds: int) -> dict[str, object]:
+    """Ours, then sentencepiece, and again."""
+    shards = f"{dataset}/token_shards"
+    for asset in upstream(graph, {shards}):
+        build(graph, home, asset)  # the first time also loads compiled code
+    store, threads = Store(home.artifacts), len(os.sched_getaffinity(0))
+    documents, model = store.ref("documents/text"), store.ref(f"{dataset}/tokenizer")
+    assert documents is not None
+    assert model is not None
+    files = [part.path("documents.parquet") for part in store.open_parts(documents)]
+    arguments = [set_up_peer(), ROOT / "benchmarks/peers/sentencepiece_encode.py", model.path("tokenizer.model")]
+    ours, theirs, tokens, built = [], [], 0, None
+    for _ in range(rounds):
+        shutil.rmtree(home.artifacts / "token_shards")
+        started = time.perf_counter()
+        built = build(graph, home, shards)
+        ours.append(time.perf_counter() - started)
+        command = [str(part) for part in (*arguments, threads, *files)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        answer = json.loads(done.stdout)
+        theirs.append(answer["seconds"])
+        tokens = answer["tokens"]
+    assert built is not None
+    splits = built.summary["splits"].values()
+    num_documents = sum(split["documents"] for split in splits)
+    own_tokens = sum(split["tokens"] for split in splits) - 2 * num_documents
+    size = sum(split["bytes"] for split in splits) / 1e6
+    return {
+        "name": f"tokenized dataset, {dataset}, {language}",
+        "ours": round(size / min(ours), 2),
+        "peer": round(size / min(theirs), 2),
+        "ratio": round(min(theirs) / min(ours), 3),
+        "unit": "MB/s",
+        "work": f"{num_documents} documents, {size:.1f} MB, {threads} threads; {own_tokens} tokens, and {tokens}",
+    }
+
+
+def main() -> None:
+    """Both algorithms on both languages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
+    parser.add_argument("--megabytes", type=float, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=ALGORITHMS, help="measure one algorithm and write no result")
+    arguments = parser.parse_args()
+    result = []
+    for language, sets in (("en", english(arguments.data)), ("zh", chinese(arguments.data))):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "text").mkdir()
+            texts = [text for documents in sets.values() for text in documents]
+            write_text(folder / "text/documents.jsonl", texts, arguments.megabytes)
+            graph, home = declare(folder)
+            for algorithm in [arguments.only] if arguments.only else ALGORITHMS:
+                result.append(compare(graph, home, algorithm, language, arguments.rounds))
+                print(json.dumps(result[-1]), flush=True)
+    if not arguments.only:
+        write_result("tokenization", result)
+        rows = [f"| {line['name']} | {line['ours']} | {line['peer']} | {line['ratio']} |" for line in result]
+        head = ["| MB/s | ours | sentencepiece | ratio |", "|---|---:|---:|---:|"]
+        replace_table(Path("docs/scale.md"), "tokenization", [*head, *rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
