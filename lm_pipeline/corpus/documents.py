@@ -13,6 +13,7 @@ decided from the statistics (`corpus/decisions.py`).
 import contextlib
 import itertools
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -43,7 +44,7 @@ from lm_pipeline.specs.corpus import CorpusSpec
 PART_BYTES = 64 * 1024 * 1024
 PART_FILES = 4096  # a part's list of files stays readable
 BATCH_RECORDS = 8192
-BATCH_CHARACTERS = 16 * 1024 * 1024
+BATCH_BYTES = 16 * 1024 * 1024  # of text as Python holds it; a longer document is a batch of its own
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def _batches(
     """The part's records and its quarantined records, each with the path of its file, inside an archive maybe."""
     records: list[tuple[str, Record]] = []
     quarantined: list[tuple[str, Quarantined]] = []
-    characters = 0
+    size = 0
     for piece in part:
         file = files[piece.file]
         if piece.start == 0:  # once a file, not once a slice
@@ -209,11 +210,15 @@ def _batches(
             if isinstance(item, Quarantined):
                 quarantined.append((member_path(piece.file, item.member), item))
             else:
+                more = sys.getsizeof(item.text) + sys.getsizeof(item.target)
+                if records and size + more > BATCH_BYTES:
+                    yield records, quarantined
+                    records, quarantined, size = [], [], 0
                 records.append((member_path(piece.file, item.member), item))
-                characters += len(item.text) + len(item.target or "")
-            if len(records) + len(quarantined) >= BATCH_RECORDS or characters >= BATCH_CHARACTERS:
+                size += more
+            if len(records) + len(quarantined) >= BATCH_RECORDS:
                 yield records, quarantined
-                records, quarantined, characters = [], [], 0
+                records, quarantined, size = [], [], 0
     if records or quarantined:
         yield records, quarantined
 

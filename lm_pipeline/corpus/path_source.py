@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_pipeline.corpus.digest_cache import digest_files
-from lm_pipeline.corpus.patterns import is_wanted
+from lm_pipeline.corpus.patterns import is_log, is_wanted, without_logs
 from lm_pipeline.corpus.raw_files import RawFile, write_files
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
@@ -94,7 +94,14 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str
             f" {list(source.exclude)}; hidden and temporary files do not count). Put the text there or"
             " correct the patterns."
         )
-    return base, sorted(set(names)), sorted(set(dangling))
+    if not start.is_dir():
+        found = [f"{path}-{log}" for path in found for log in ("wal", "journal")]
+    logs = {path.removeprefix(prefix): _size(path) for path in map(os.path.normpath, found) if is_log(path)}
+    return base, without_logs(sorted(set(names)), logs), sorted(set(dangling))
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.isfile(path) else 0  # noqa: PTH202, PTH113
 
 
 def _told(dangling: list[str]) -> str:

@@ -1,9 +1,11 @@
 """Which files of a source count: `include`, `exclude`, and what editors and programs leave behind."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase, translate
 from functools import cache
+
+from lm_pipeline.errors import InputError
 
 _TEMPORARY = (".*", "*~", "~$*", "#*#", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.swp", "Thumbs.db")
 """What editors, browsers and file managers leave: never text of the corpus."""
@@ -16,6 +18,37 @@ def is_temporary(name: str) -> bool:
 
 # One expression: a hundred thousand files are looked at often.
 _IS_TEMPORARY = re.compile("|".join(map(translate, _TEMPORARY))).match
+
+
+_LOGS = re.compile(r"(?P<database>.+)-(?:wal|journal|shm)")
+"""What SQLite keeps beside a database that is in use."""
+
+
+def is_log(name: str) -> bool:
+    """Whether a file may be an SQLite database's own."""
+    return _LOGS.fullmatch(name) is not None
+
+
+def without_logs(names: Iterable[str], logs: Mapping[str, int | None]) -> list[str]:
+    """The files of a source that are not a database's own.
+
+    Args:
+        names: paths of the files that count.
+        logs: of all files there are, wanted or not, those that `is_log` holds for: bytes by path, None if not known.
+
+    Raises:
+        InputError: rows of a database stand in its log alone, or half of what the log would undo in the database.
+    """
+    counted = dict.fromkeys(names)
+    of = {log: match["database"] for log in {**logs, **counted} if (match := _LOGS.fullmatch(log))}
+    for log, size in logs.items():
+        if of.get(log) in counted and size != 0 and not log.endswith("-shm"):
+            raise InputError(
+                f"The database {of[log]} has changes in a log of its own, {log}: it is in use, or its program was"
+                f" killed. Close the program, run `sqlite3 {of[log]} 'PRAGMA wal_checkpoint(TRUNCATE)'` and materialize"
+                " again; or exclude it (`source.exclude`)."
+            )
+    return [name for name in counted if of.get(name) not in counted]
 
 
 def is_wanted(name: str, include: Iterable[str], exclude: Iterable[str]) -> bool:

@@ -14,7 +14,7 @@ from fsspec.core import url_to_fs
 
 from lm_pipeline.artifacts import digest_of
 from lm_pipeline.corpus.downloads import Download, Kept, download
-from lm_pipeline.corpus.patterns import is_wanted
+from lm_pipeline.corpus.patterns import is_log, is_wanted, without_logs
 from lm_pipeline.corpus.raw_files import raw_files, write_files
 from lm_pipeline.errors import InputError, UnavailableError
 from lm_pipeline.home import Home
@@ -187,6 +187,7 @@ def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str,
     else:
         found = {root: system.info(root)}
     files: dict[str, tuple[str, dict[str, Any]]] = {}
+    logs: dict[str, int | None] = {}
     assert isinstance(found, dict)
     for path, info in found.items():
         if info.get("type") == "directory":
@@ -196,6 +197,8 @@ def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str,
             raise InputError(f"{source.url}: {path!r} gives no safe file name. Use a URL that ends in a file's name.")
         if name in files:
             raise InputError(f"{source.url}: {path!r} and {files[name][0]!r} have the same file name. Exclude one.")
+        if is_log(name):
+            logs[name] = info.get("size")
         if is_wanted(name, source.include, source.exclude):
             files[name] = (path, info)
     if not files:
@@ -203,7 +206,7 @@ def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str,
             f"No file matches {source.url} (include {list(source.include)}, exclude {list(source.exclude)}; hidden and"
             " temporary files do not count). Correct `url` or the patterns."
         )
-    return system, dict(sorted(files.items())), prefix
+    return system, {name: files[name] for name in without_logs(sorted(files), logs)}, prefix
 
 
 @contextmanager
@@ -220,7 +223,9 @@ def _reporting(source: UrlSource) -> Iterator[None]:
     except ValueError as error:
         raise InputError(f"{source.url} cannot be opened: {error}. Correct `url` or `storage_options`.") from error
     except Exception as error:  # every fsspec back end has errors of its own: aiohttp's, botocore's, OSError
-        what = f"{type(error).__name__}: {error}"
+        # Over http, a file is "not found" whatever the server answered; what it did answer is the cause.
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+        what = f"{type(cause).__name__}: {cause}"
         if _is_timeout(error):
             what = f"the server did not answer within {READ_SECONDS:.0f} s (to connect: {CONNECT_SECONDS:.0f} s)"
         raise UnavailableError(

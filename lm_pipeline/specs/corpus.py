@@ -216,6 +216,9 @@ class Extraction(Spec):
     """A record that takes longer is quarantined as `timeout`. Seconds."""
     memory_limit_bytes: Int = Field(default=2 * 1024**3, ge=256 * 1024**2)
     """A record that needs more is quarantined as `memory_limit`. Bytes of address space over what the child has."""
+    max_file_bytes: Int = Field(default=64 * 1024 * 1024, ge=1024)
+    """A page, PDF or captured answer with more is quarantined as `too_long`; a part of a Word document or book as
+    `bomb`. Their text is bounded by `cleaning.max_line_bytes`. Bytes."""
     max_expansion: Int = Field(default=1000, ge=1)
     """A compressed stream that expands beyond `max_expansion` times its size and 64 MB is quarantined as `bomb`."""
 

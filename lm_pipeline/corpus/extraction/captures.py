@@ -58,7 +58,7 @@ def _http(data: bytes, max_bytes: int) -> tuple[bytes, str, str | None]:
     if status is None or not 200 <= status < 300:
         raise BadRecordError("http_status", f"the answer's status is {status}; only successes hold a page")
     if len(body) > max_bytes:
-        raise BadRecordError("too_long", f"more than {max_bytes} bytes of content; cleaning.max_line_bytes")
+        raise BadRecordError("too_long", f"more than {max_bytes} bytes of content; extraction.max_file_bytes")
     return body, record.http_content_type or "", record.http_charset
 
 

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from lm_pipeline.corpus.readers import arrow
 from lm_pipeline.corpus.readers.apart_worker import LENGTHS
 from lm_pipeline.corpus.readers.compression import DamagedStreamError
 from lm_pipeline.corpus.readers.opened import Opened
@@ -53,6 +54,9 @@ def _read(kind: str, file: Opened) -> Iterator[Record | Quarantined]:
     seconds = None if kind == "sqlite" else file.spec.extraction.time_limit_seconds
     given = 0
     with _on_disk(file) as (path, damage):
+        if damage and (kind != "arrow" or file.head.startswith(arrow.FILE_MAGIC)):
+            yield Quarantined(None, None, damage.reason, damage.detail)  # what is needed first stands at its end
+            return
         request = {"kind": kind, "name": file.name, "path": str(path), "spec": file.spec.model_dump(mode="json")}
         while True:
             was_fresh = True

@@ -11,5 +11,5 @@ from lm_pipeline.corpus.readers.sandboxed import Unparsed, parsed_records
 def read(file: Opened) -> Iterator[Record | Quarantined]:
     """Yield the document."""
     with file.local() as path:
-        job = Job("docx", options={"path": str(path), "max_bytes": file.max_bytes})
+        job = Job("docx", options={"path": str(path), "max_bytes": file.max_file_bytes})
         yield from parsed_records(file, [Unparsed(0, job, excerpt=excerpt(file.head[:1000]))])

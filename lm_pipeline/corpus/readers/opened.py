@@ -58,6 +58,11 @@ class Opened:
         return self.spec.cleaning.max_line_bytes
 
     @property
+    def max_file_bytes(self) -> int:
+        """Longest page, PDF or captured answer that is parsed, in bytes."""
+        return self.spec.extraction.max_file_bytes
+
+    @property
     def fields(self) -> Fields:
         """Which fields of a record are used; text from Python itself has its own."""
         if isinstance(self.spec.source, PythonSource) and self.spec.fields == Fields():

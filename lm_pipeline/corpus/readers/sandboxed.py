@@ -76,8 +76,8 @@ def whole(file: Opened) -> bytes | Quarantined:
     try:
         for chunk in file.content:
             data += chunk
-            if len(data) > file.max_bytes:
-                detail = f"more than {file.max_bytes} bytes; cleaning.max_line_bytes"
+            if len(data) > file.max_file_bytes:
+                detail = f"more than {file.max_file_bytes} bytes; extraction.max_file_bytes"
                 return Quarantined(0, 0, "too_long", detail, excerpt(bytes(data[:1000])))
     except DamagedStreamError as error:
         return Quarantined(0, len(data), error.reason, error.detail, excerpt(bytes(data[:1000])))

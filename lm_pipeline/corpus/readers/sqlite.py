@@ -1,5 +1,6 @@
 """Rows of a SELECT against an SQLite database, opened read-only."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -31,12 +32,18 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
         try:
             tables = [name.decode("utf-8", "replace") for (name,) in connection.execute(_TABLES)]
             connection.set_authorizer(_authorise)
-            cursor = connection.execute(query)
-            columns = [entry[0] for entry in cursor.description or ()]
-            _check_columns(file, columns, query)
-            for row in cursor:
-                yield record_of(dict(zip(columns, row, strict=True)), file.fields, number, file.max_bytes)
+            for row in _rows(file, connection, query):
+                if row is None:
+                    detail = f"a value of more than {_MAX_VALUES} times cleaning.max_line_bytes ({file.max_bytes})"
+                    yield Quarantined(number, None, "too_long", detail)
+                else:
+                    yield record_of(row, file.fields, number, file.max_bytes)
                 number += 1
+        except sqlite3.DataError as error:  # where a query sorts, every row of it fails
+            detail = (
+                f"row {number} and later: {error}; let the query leave out what is longer than {file.max_bytes} bytes"
+            )
+            yield Quarantined(number or None, None, "too_long", detail)
         except (sqlite3.Error, sqlite3.Warning) as error:
             if _is_damage(error):
                 detail = f"not a sound SQLite database, row {number} and later: {error}"
@@ -48,6 +55,41 @@ def read(file: Opened) -> Iterator[Record | Quarantined]:
             ) from error
 
 
+def _rows(file: Opened, connection: sqlite3.Connection, query: str) -> Iterator[dict[str, object] | None]:
+    """The rows of a query; None for one with a value so long that SQLite does not even load it.
+
+    Such a row ends the statement, and takes the row before it along, because Python steps ahead. So what follows is
+    asked for anew: all of it, else the next row alone.
+
+    Raises:
+        sqlite3.DataError: the next row cannot be asked for alone, or a hundred were too long one after the other.
+    """
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUES * file.max_bytes)
+    inner = f"({query.strip().rstrip(';')}\n)"
+    number = failed = 0
+    total = 1
+    while number < total:
+        for limit in (-1, 1):
+            rest = f"SELECT * FROM {inner} LIMIT {limit} OFFSET {number}"  # noqa: S608 (the user's own, read-only)
+            with contextlib.suppress(sqlite3.DataError):  # "string or blob too big"
+                cursor = connection.execute(rest if number or limit == 1 else query)
+                _check_columns(file, [entry[0] for entry in cursor.description or ()], query)
+                for row in cursor:
+                    number, failed = number + 1, 0
+                    yield dict(zip([entry[0] for entry in cursor.description], row, strict=True))
+                if limit == -1:
+                    return
+                break
+            total = connection.execute(f"SELECT count(*) FROM {inner}").fetchone()[0]  # noqa: S608
+        else:
+            number, failed = number + 1, failed + 1
+            yield None
+            if failed == _MAX_FAILED:
+                raise sqlite3.DataError(f"each of {failed} rows is too long, one after the other")
+
+
+_MAX_FAILED = 100
+_MAX_VALUES = 4  # times the longest record: what is beyond is not even loaded
 _TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
 
 

@@ -34,7 +34,7 @@ def _items(file: Opened) -> Iterator[Unparsed | Record | Quarantined]:
     skipped: Counter[str] = Counter()
     number = offset = 0
     try:
-        for number, block in enumerate(read_blocks(_chunks(file), file.max_bytes)):
+        for number, block in enumerate(read_blocks(_chunks(file), file.max_file_bytes)):
             offset = block.offset + block.length
             item = _item(file, number, block)
             if item is None:
@@ -95,13 +95,16 @@ def _item(file: Opened, number: int, block: Block) -> Unparsed | Record | Quaran
         return Quarantined(number, block.offset, block.reason, block.detail, excerpt(url or ""))
     date = headers.get("warc-date")
     if kind == "conversion":
+        if len(block.data) > file.max_bytes:
+            detail = f"{len(block.data)} bytes; cleaning.max_line_bytes is {file.max_bytes}"
+            return Quarantined(number, block.offset, "too_long", detail, excerpt(url or ""))
         text = file.decode(block.data, number, block.offset)
         if isinstance(text, Quarantined):
             return text
         return Record(number, text, url=url, date=date, byte_offset=block.offset, byte_length=block.length)
     options = {
         "media_type": headers.get("content-type", ""),
-        "max_bytes": file.max_bytes,
+        "max_bytes": file.max_file_bytes,
         "extractor": file.spec.extraction.extractor,
     }
     job = Job("capture", block.data, options)

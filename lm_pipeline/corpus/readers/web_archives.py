@@ -136,7 +136,7 @@ def _block(source: _Source, offset: int, headers: dict[str, str], size: int, max
     if size > max_bytes:
         found = source.skip(size)
         block.reason = "too_long" if found == size else "truncated_warc"
-        block.detail = f"{size} bytes declared, {found} found; cleaning.max_line_bytes is {max_bytes}"
+        block.detail = f"{size} bytes declared, {found} found; extraction.max_file_bytes is {max_bytes}"
     else:
         data = source.read(size)
         if len(data) == size and _at_border(source):

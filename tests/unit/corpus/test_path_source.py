@@ -1,5 +1,6 @@
 import hashlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,23 @@ def test_a_name_that_is_no_utf8_is_refused(home):
     Path(os.fsdecode(os.fsencode(home.root.parent / "texts") + b"/\xff.txt")).write_text("x")
     with pytest.raises(InputError, match="not UTF-8"):
         names(home, "texts")
+
+
+@pytest.mark.parametrize("path", ["texts", "texts/x.db", "texts/*.db"])
+@pytest.mark.parametrize("include", [("**",), ("*.db",)])
+def test_a_database_whose_last_rows_are_in_its_log_is_refused_until_they_are_in_it(tmp_path, path, include):
+    home = Home(tmp_path / "data")
+    (tmp_path / "texts").mkdir()
+    connection = sqlite3.connect(tmp_path / "texts" / "x.db")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE t (text)")
+    connection.execute("INSERT INTO t VALUES ('第一')")
+    connection.commit()
+    source = PathSource(path=path, include=include)
+    with pytest.raises(InputError, match="wal_checkpoint"):
+        path_source.identify(source, home)
+    before = path_source.fingerprint(source, home)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert [name for name, _, _ in path_source.identify(source, home)["files"]] == ["x.db"]
+    assert path_source.fingerprint(source, home) != before
+    connection.close()

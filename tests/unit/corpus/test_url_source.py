@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -106,6 +106,23 @@ def test_a_file_over_http_is_copied(http, tmp_path: Path):
     assert fetched(f"{http}/%E6%B3%95%E5%BE%8B.txt", tmp_path) == {"法律.txt": "第一条".encode()}
     with pytest.raises(UnavailableError, match=r"absent\.txt cannot be had"):
         url_source.identify(UrlSource(url=f"{http}/absent.txt"), Home(tmp_path))
+
+
+def test_what_a_server_answers_is_said(tmp_path: Path):
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(500)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UnavailableError, match="500"):
+            url_source.identify(UrlSource(url=f"http://127.0.0.1:{server.server_port}/a.txt"), Home(tmp_path))
+        server.shutdown()
 
 
 def test_a_folder_over_http_is_read_recursively_and_its_changes_are_seen(http, tmp_path: Path):

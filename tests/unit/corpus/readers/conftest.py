@@ -7,7 +7,7 @@ import pytest
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.specs.cleaning import Cleaning
-from lm_pipeline.specs.corpus import AutoFormat, CorpusSpec, Fields, PathSource
+from lm_pipeline.specs.corpus import AutoFormat, CorpusSpec, Extraction, Fields, PathSource
 
 
 class Reading:
@@ -27,6 +27,7 @@ class Reading:
             format=file_format or AutoFormat(),
             fields=Fields(**fields),
             cleaning=Cleaning(max_line_bytes=max_line_bytes),
+            extraction=Extraction(max_file_bytes=max_line_bytes),
         )
 
     def __call__(self, name: str, data: bytes, file_format=None, start=0, end=None, **options) -> list:

@@ -88,3 +88,20 @@ def test_nothing_is_written_beside_the_database(reading, database):
     before = set(reading.folder.iterdir())
     reading("laws.db", database, query("SELECT body AS text FROM articles"))
     assert set(reading.folder.iterdir()) - before == {reading.folder / "laws.db"}
+
+
+def test_a_value_that_is_not_even_loaded_costs_its_row(reading, tmp_path: Path):
+    path = tmp_path / "blobs.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (text, n)")
+    texts = ["x" * 9000, "一", "x" * 9000, "x" * 9000, "two", "三", "x" * 9000]
+    connection.executemany("INSERT INTO t VALUES (?, ?)", [(text, n) for n, text in enumerate(texts)])
+    connection.commit()
+    connection.close()
+    items = reading("blobs.db", path.read_bytes(), query("SELECT text FROM t; "), max_line_bytes=1024)
+    found = [getattr(item, "reason", None) or item.text for item in items]
+    assert found == ["too_long", "一", "too_long", "too_long", "two", "三", "too_long"]
+    assert [item.record for item in items] == list(range(7))
+    in_order = query("SELECT text FROM t ORDER BY n -- which loads all of them for each")
+    (bad,) = reading("blobs.db", path.read_bytes(), in_order, max_line_bytes=1024)
+    assert (bad.reason, bad.record) == ("too_long", None)
