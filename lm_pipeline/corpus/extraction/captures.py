@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastwarc.warc import WarcRecord, WarcRecordType
 
+from lm_pipeline.corpus.extraction.http_encodings import undo_encodings
 from lm_pipeline.corpus.extraction.parsed import BadRecordError
 
 _HTML_TYPES = {"text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"}
@@ -45,30 +46,25 @@ def read_answer(data: bytes, media_type: str, max_bytes: int) -> Answer:
 
 
 def _http(data: bytes, max_bytes: int) -> tuple[bytes, str, str | None]:
-    try:
-        record, body = _decoded(data, "all", max_bytes)
-    except OSError:  # declared as encoded, but it is not: some crawlers decode and leave the header
-        try:
-            record, body = _decoded(data, "none", max_bytes)
-        except OSError as error:
-            raise BadRecordError("unreadable", f"not a sound HTTP message: {error}") from error
-        if not body.lstrip().startswith(b"<"):
-            raise BadRecordError("unreadable", "the content is not encoded as HTTP declares") from None
-    status = record.http_headers.status_code
-    if status is None or not 200 <= status < 300:
-        raise BadRecordError("http_status", f"the answer's status is {status}; only successes hold a page")
-    if len(body) > max_bytes:
-        raise BadRecordError("too_long", f"more than {max_bytes} bytes of content; extraction.max_file_bytes")
-    return body, record.http_content_type or "", record.http_charset
-
-
-def _decoded(data: bytes, what: str, max_bytes: int) -> tuple[WarcRecord, bytes]:
     record = WarcRecord()
     record.init_headers(WarcRecordType.response)
     record.set_bytes_content(data)
     record.is_http = True
-    record.parse_http(what, strict_mode=False)  # pyright: ignore[reportArgumentType]
-    return record, record.reader.read(max_bytes + 1)
+    try:
+        record.parse_http("none", strict_mode=False)  # pyright: ignore[reportArgumentType]
+        sent = record.reader.read()
+    except OSError as error:
+        raise BadRecordError("unreadable", f"not a sound HTTP message: {error}") from error
+    headers = record.http_headers
+    status = headers.status_code
+    if status is None or not 200 <= status < 300:
+        raise BadRecordError("http_status", f"the answer's status is {status}; only successes hold a page")
+    body = undo_encodings(
+        sent, headers.get("transfer-encoding") or "", headers.get("content-encoding") or "", max_bytes
+    )
+    if len(body) > max_bytes:
+        raise BadRecordError("too_long", f"more than {max_bytes} bytes of content; extraction.max_file_bytes")
+    return body, record.http_content_type or "", record.http_charset
 
 
 def _kind(media_type: str, body: bytes) -> str:

@@ -4,7 +4,7 @@ import codecs
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
-from lm_pipeline.corpus.readers.charsets import detect
+from lm_pipeline.corpus.readers.charsets import EAST_ASIAN, NAMES, by_escapes, detect
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _META_BYTES = 4096
@@ -19,8 +19,9 @@ def decode_page(data: bytes, declared: str | None = None) -> str:
     """A page's bytes as text without NULs.
 
     The byte-order mark decides; else what decodes as UTF-8 with characters beyond ASCII is UTF-8, whatever it
-    declares; else the declared set (of HTTP or the spec, then of the page's own `meta`); else the detected one. A stray
-    bad byte becomes U+FFFD, as in a browser.
+    declares; else the declared set (of HTTP or the spec, then of the page's own `meta`); else the detected one. Latin-1
+    and Windows-1252, which servers declare for whatever they serve, count after any other declaration and after
+    bytes that look like Chinese, Japanese or Korean. A stray bad byte becomes U+FFFD, as in a browser.
 
     Args:
         data: the page.
@@ -32,13 +33,24 @@ def decode_page(data: bytes, declared: str | None = None) -> str:
     for mark, charset in _MARKS:
         if data.startswith(mark):
             return _decoded(data[len(mark) :], [charset])
+    if data.isascii() and (charset := by_escapes(data)):
+        return _decoded(data, [charset])
     try:
         return data.decode("utf-8").replace("\0", "")
     except UnicodeDecodeError:
         pass
     head = data[:_META_BYTES]
     in_meta = detect_encoding(head, from_html_meta=True) if b"charset" in head.lower() else None
-    return _decoded(data, [charset for charset in (declared, in_meta, detect([data]), "utf-8") if charset])
+    found = detect([data])
+    said = [charset for charset in (declared, in_meta) if charset]
+    believed = [charset for charset in said if not _is_latin(charset)]
+    if found in EAST_ASIAN and believed != said:
+        believed.append(found)
+    return _decoded(data, [*believed, *said, found, "utf-8"])
+
+
+def _is_latin(charset: str) -> bool:
+    return _python_name(charset) == "cp1252"
 
 
 def _decoded(data: bytes, charsets: list[str]) -> str:
@@ -56,7 +68,7 @@ def _decoded(data: bytes, charsets: list[str]) -> str:
 
 def _python_name(charset: str) -> str | None:
     """The codec of a charset label as browsers take it: gb2312 is GB18030, latin-1 is Windows-1252."""
-    label = map_encoding_to_html5(charset, fallback_utf8=False) or charset
+    label = map_encoding_to_html5(charset, fallback_utf8=False) or (charset if charset in NAMES else "")
     label = "gb18030" if label.lower() in {"gbk", "gb2312"} else label
     try:
         return codecs.lookup(label).name

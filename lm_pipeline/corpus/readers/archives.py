@@ -132,6 +132,7 @@ def _zip_member(archive: ZipFile, entry: ZipInfo, name: str, file: Opened) -> Op
     try:
         # The declared size is all that `zipfile` will hand out, so a bomb is known before it is opened.
         file.expansion.check(entry.compress_size, entry.file_size)
+        file.expansion.count(entry.file_size)
         return open_stream(_zip_chunks(archive, entry), name, file.spec, file.expansion)
     except DamagedStreamError as error:
         return Quarantined(None, None, error.reason, error.detail)

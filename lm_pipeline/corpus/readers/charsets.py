@@ -86,13 +86,37 @@ _CHARSETS = {
 }
 
 
+EAST_ASIAN = ("gb18030", "cp950", "cp932", "euc_jp", "cp949")
+"""Character sets of Chinese, Japanese and Korean, as `detect` names them."""
+ESCAPES = {"iso2022_jp_2": (b"\x1b$", "cp932"), "hz": (b"~{", "gb18030")}
+"""Character sets that are all ASCII bytes: what their text begins with, and a set for the same language."""
+NAMES = ("utf-8", *_CHARSETS, *ESCAPES)
+"""All that `detect` may answer."""
+
+
+def by_escapes(data: bytes) -> str | None:
+    """ISO-2022-JP or HZ, if bytes that are all ASCII are text in one of them."""
+    for name, (mark, alike) in ESCAPES.items():
+        if mark not in data:
+            continue
+        lines = b"\n".join(line for line in data.split(b"\n") if mark in line)[:_SAMPLE_BYTES]
+        text = codecs.getincrementaldecoder(name)("replace").decode(lines)
+        weights = [_weight(character, _CHARSETS[alike]) for character in text if not character.isascii()]
+        if sum(weights) >= _MIN_SCORE * (len(weights) + _DOUBT):
+            return name
+    return None
+
+
 def detect(chunks: Iterable[bytes]) -> str:
     """Name the character set of a text, as Python does; `utf-8` where nothing fits better.
 
     Args:
         chunks: the text from its beginning, or as much of it as is known.
     """
-    sample = b"".join(_lines_beyond_ascii(b"".join(chunks)))
+    data = b"".join(chunks)
+    if data.isascii():
+        return by_escapes(data) or "utf-8"
+    sample = b"".join(_lines_beyond_ascii(data))
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(sample)  # a character cut at the end is no error
     errors = text.count("\ufffd")
     if errors <= sum(not character.isascii() for character in text) - errors:

@@ -17,6 +17,8 @@ import zstandard
 CHUNK = 1 << 20
 MIN_BOMB_BYTES = 64 * 1024 * 1024
 """Nothing smaller is a bomb, however well it was compressed."""
+MIN_ARCHIVE_BOMB_BYTES = 4 * 1024**3
+"""Nor is an archive whose members together are smaller."""
 
 Compression = Literal["gzip", "bzip2", "xz", "zstd"]
 EXTENSIONS: dict[str, Compression] = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
@@ -51,11 +53,26 @@ class Expansion:
     Args:
         max_expansion: a stream that becomes more than this many times its size, and more than `MIN_BOMB_BYTES`, is a
             bomb. After the first bomb the file's other streams are granted no such minimum.
+        num_bytes: size of the raw file. All its streams may together become `max_expansion` times that, and
+            `MIN_ARCHIVE_BOMB_BYTES`.
     """
 
-    def __init__(self, max_expansion: int):
+    def __init__(self, max_expansion: int, num_bytes: int | None = None):
         self.max_expansion = max_expansion
         self.granted = MIN_BOMB_BYTES
+        self._most = None if num_bytes is None else max(MIN_ARCHIVE_BOMB_BYTES, num_bytes * max_expansion)
+        self._produced = 0
+
+    def count(self, produced: int) -> None:
+        """Add to what all streams of the file have become.
+
+        Raises:
+            DamagedStreamError: together they are a bomb, none of them alone maybe.
+        """
+        self._produced += produced
+        if self._most is not None and self._produced > self._most:
+            detail = f"the file's streams became more than {self._most} bytes; extraction.max_expansion"
+            raise DamagedStreamError("bomb", detail)
 
     def check(self, consumed: int, produced: int) -> None:
         """Compare a stream's bytes with what they became.
@@ -107,6 +124,7 @@ def decompressed(chunks: Iterable[bytes], compression: Compression, expansion: E
         for data in _frames(pieces(), compression):
             produced += len(data)
             expansion.check(consumed, produced)
+            expansion.count(len(data))
             yield data
     except EOFError as error:
         detail = f"the {compression} stream ends before its end marker; records before this one were read"

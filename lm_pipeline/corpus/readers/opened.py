@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lm_pipeline.corpus.readers.charsets import detect
+from lm_pipeline.corpus.readers.charsets import ESCAPES, detect
 from lm_pipeline.corpus.readers.compression import (
     DamagedStreamError,
     Expansion,
@@ -89,7 +89,8 @@ class Opened:
     def _detected(self) -> str:
         """By the first bytes beyond ASCII, which may be far from the beginning."""
         seen, self.content = peeked_until(self.content, _has_sample, _MAX_LOOKAHEAD)
-        return detect(chunk for chunk in seen if not chunk.isascii())
+        marks = [mark for mark, _ in ESCAPES.values()]
+        return detect(chunk for chunk in seen if not chunk.isascii() or any(mark in chunk for mark in marks))
 
     @property
     def has_offsets(self) -> bool:
@@ -102,7 +103,15 @@ class Opened:
             assert self.path is not None, "only a plain file has byte ranges"
             offset, number = line_start(self.path, self.start)
             return split_lines(file_chunks(self.path, offset), self.max_bytes, offset, number, self.end)
-        return split_lines(self.text_chunks(), self.max_bytes, end=self.end)
+        chunks = self.text_chunks()
+        if self.has_old_line_ends:
+            chunks = (chunk.replace(b"\r", b"\n") for chunk in chunks)
+        return split_lines(chunks, self.max_bytes, end=self.end)
+
+    @property
+    def has_old_line_ends(self) -> bool:
+        r"""Whether lines end in a lone `\r`, as those of Macs before 2001 do."""
+        return b"\r" in self.head and b"\n" not in self.head and self.charset not in WIDE
 
     def text_chunks(self) -> Iterator[bytes]:
         """The content in chunks; UTF-16 and UTF-32 as UTF-8, everything else as it is."""
@@ -165,7 +174,7 @@ def open_file(path: Path, name: str, spec: CorpusSpec, start: int = 0, end: int 
     """Open a file on this machine for a while; what it is compressed with is seen through."""
     with closing(file_chunks(path)) as chunks:
         first, content = peeked(chunks, 8)
-        opened = open_stream(content, name, spec, Expansion(spec.extraction.max_expansion))
+        opened = open_stream(content, name, spec, Expansion(spec.extraction.max_expansion, path.stat().st_size))
         if compression_of(name, first) is None:
             opened.path, opened.start, opened.end = path, start, end
         yield opened

@@ -131,6 +131,17 @@ def read_records(
 
 
 def _read(opened: Opened, depth: int = 0) -> Iterator[Record | Quarantined]:
+    is_empty = True
+    for item in _items(opened, depth):
+        is_empty = False
+        yield item
+    # Of a file of lines that are all blank, a range cannot know whether others have some that are not.
+    if is_empty and not _has_ranges(opened):
+        detail = "there is no record in it" if opened.head else "there is no byte in it"
+        yield Quarantined(None, None, "empty_file", detail)
+
+
+def _items(opened: Opened, depth: int) -> Iterator[Record | Quarantined]:
     try:
         archive = _archive_kind(opened)
         if archive:
@@ -197,11 +208,13 @@ def ranges(file: RawFile, spec: CorpusSpec, num_bytes: int) -> list[Range]:
 
 
 def _has_ranges(file: Opened) -> bool:
-    if file.path is None or _archive_kind(file):
+    if file.path is None or not file.head or _archive_kind(file):
         return False
     kind = _detect(file)
     if kind == "json":
         return file.charset == "utf-8"
+    if file.has_old_line_ends:
+        return False
     return (kind in ("jsonl", "csv") or (kind == "text" and file.unit == "line")) and file.has_offsets
 
 

@@ -38,3 +38,25 @@ def test_noise_is_undecodable():
 
 def test_nuls_are_no_text_and_an_unknown_label_is_no_obstacle():
     assert decode_page(b"a\0b", "x-nonsense") == "ab"
+
+
+@pytest.mark.parametrize("label", ["zlib", "rot13", "idna", "undefined", "punycode", "hz-gb-2312", "bogus", ""])
+def test_what_is_no_character_set_of_the_web_is_passed_over(label):
+    text = "Il a été élevé à Nîmes. " * 5
+    assert decode_page(text.encode("cp1252"), label) == text
+
+
+@pytest.mark.parametrize("meta", ["", "<meta charset=gb2312>", "<meta charset=iso-8859-1>"])
+@pytest.mark.parametrize("label", ["ISO-8859-1", "windows-1252"])
+def test_latin_1_is_not_believed_of_a_chinese_page(meta, label):
+    assert CHINESE in decode_page(f"{meta}{CHINESE * 3}".encode("gb18030"), label)
+
+
+def test_latin_1_is_believed_of_a_page_that_is():
+    text = "<p>Il a été élevé à Nîmes, où l'on a déjà répété la leçon.</p>"
+    assert decode_page(text.encode("cp1252"), "ISO-8859-1") == text
+
+
+def test_pages_whose_bytes_are_all_ascii_may_be_japanese():
+    text = "<p>日本の経済は戦後の復興から高度成長期を経て、世界有数の経済大国となった。</p>"
+    assert decode_page(text.encode("iso2022_jp")) == text

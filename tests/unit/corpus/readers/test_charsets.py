@@ -3,6 +3,7 @@ import random
 import pytest
 
 from lm_pipeline.corpus.readers.charsets import detect
+from lm_pipeline.specs.corpus import TextFormat
 
 SAMPLES = {
     "gb18030": ("small/lm/zh/journey-to-the-west-ch1-20.txt", "gb18030"),
@@ -60,3 +61,22 @@ def test_a_few_wrong_bytes_leave_utf8_what_it_is():
 def test_random_bytes_are_no_text_of_another_character_set():
     noise = random.Random(1).randbytes(20_000)
     assert detect([noise]) == "utf-8"
+
+
+JAPANESE = "日本の経済は戦後の復興から高度成長期を経て、世界有数の経済大国となった。"
+CHINESE = "中华人民共和国的经济与社会发展是一个重要的问题，我们应该对这个问题进行研究。"
+
+
+@pytest.mark.parametrize(("text", "charset"), [(JAPANESE, "iso2022_jp"), (CHINESE, "hz")])
+def test_text_in_ascii_bytes_with_escapes_is_found_and_read_line_by_line(reading, text, charset):
+    data = "".join(f"plain {n}\n{text}{n}\n" for n in range(3)).encode(charset)
+    assert data.isascii()
+    records = reading("a.txt", data, TextFormat(unit="line"))
+    assert [record.text for record in records[1::2]] == [f"{text}{n}" for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    "code", [b"\x1b[31mred\x1b[0m and \x1b$ more", b"a ~{b} c ~{d, e} ${f}~{g}", b"~{!!!~} ~{???~}"]
+)
+def test_terminal_colours_and_code_are_no_such_text(code):
+    assert detect([code * 20]) == "utf-8"

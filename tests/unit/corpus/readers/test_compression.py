@@ -5,6 +5,7 @@ import lzma
 import pytest
 import zstandard
 
+from lm_pipeline.corpus.readers import compression
 from lm_pipeline.corpus.readers.compression import MIN_BOMB_BYTES, DamagedStreamError, Expansion, decompressed
 from lm_pipeline.corpus.readers.lines import split_lines
 
@@ -98,3 +99,11 @@ def test_only_the_first_bomb_of_a_file_is_granted_a_minimum():
     assert received <= 10 * len(bomb)
     assert reason == "bomb"
     assert until_damage(decompressed([gzip.compress(b"text")], "gzip", expansion)) == (4, None)
+
+
+def test_streams_that_are_no_bombs_alone_are_one_together(monkeypatch):
+    monkeypatch.setattr(compression, "MIN_ARCHIVE_BOMB_BYTES", 1 << 20)
+    expansion = Expansion(10, num_bytes=1000)
+    expansion.count(1 << 20)
+    with pytest.raises(DamagedStreamError, match="streams became"):
+        expansion.count(1)

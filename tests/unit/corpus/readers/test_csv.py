@@ -84,7 +84,7 @@ def test_a_file_without_the_column_is_one_quarantined_record(reading):
 
 
 def test_an_empty_file_and_a_lone_header_hold_no_record(reading):
-    assert reading("a.csv", b"") == []
+    assert [item.reason for item in reading("a.csv", b"")] == ["empty_file"]
     assert reading("a.csv", b"\xef\xbb\xbfid,text\n") == []
 
 

@@ -110,7 +110,7 @@ def test_a_file_that_ends_within_a_record_says_so(reading):
 
 @pytest.mark.parametrize("data", [b"", b"[]", b" [ ]\n", b"\n"])
 def test_nothing_is_no_record(reading, data):
-    assert reading("a.json", data) == []
+    assert [item.reason for item in reading("a.json", data)] == ["empty_file"] * (not data)
 
 
 def test_an_object_that_holds_the_records_says_what_it_has(reading):

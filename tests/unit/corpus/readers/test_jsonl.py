@@ -94,7 +94,7 @@ def test_utf16_lines_are_read(reading):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.text(max_size=20), max_size=12), st.lists(st.integers(0, 300), max_size=4))
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=12), st.lists(st.integers(0, 300), max_size=4))
 def test_ranges_read_apart_are_the_file_read_whole(reading, texts, cuts):
     lines = [json.dumps({"text": text}, ensure_ascii=bool(len(text) % 2)) for text in texts]
     data = "\n".join(lines).encode("utf-8", "replace")

@@ -134,3 +134,10 @@ def test_real_corpora_are_read_without_a_loss(reading, shared_data):
         )
         seen += len(records)
     assert seen
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.warc", "a.jsonl.zst", "a.zip"])
+def test_a_file_in_which_nothing_is_says_so(reading, name):
+    data = {"a.jsonl.zst": zstandard.compress(b""), "a.zip": b"PK\x05\x06" + bytes(18)}.get(name, b"")
+    (bad,) = reading(name, data)
+    assert (bad.reason, bad.record) == ("empty_file", None)

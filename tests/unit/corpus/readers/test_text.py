@@ -137,5 +137,14 @@ def test_a_truncated_gzip_costs_the_record_that_is_cut(reading, unit):
 
 def test_an_empty_file_is_an_empty_document_and_no_lines(reading):
     assert reading("a.txt", b"") == [Record(0, "", byte_offset=0, byte_length=0)]
-    assert reading("a.txt", b"", TextFormat(unit="line")) == []
-    assert reading("a.txt", b"\n\n", TextFormat(unit="paragraph")) == []
+    assert [item.reason for item in reading("a.txt", b"", TextFormat(unit="line"))] == ["empty_file"]
+    assert [item.reason for item in reading("a.txt", b"\n\n", TextFormat(unit="paragraph"))] == ["empty_file"]
+
+
+@pytest.mark.parametrize("unit", ["line", "paragraph"])
+def test_lines_of_old_macs_are_lines(reading, unit):
+    lines = ["第一行", "second", "third"]
+    data = "\r\r".join(lines).encode()
+    records = reading("a.txt", data, TextFormat(unit=unit))
+    assert [record.text for record in records] == lines
+    assert data[records[2].byte_offset :] == b"third"
