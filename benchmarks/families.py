@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from measuring import ROOT, replace_table, write_result
 
 from lm_pipeline.artifacts import Store
+from lm_pipeline.describe import describe_experiment
 from lm_pipeline.project import Project, load_project
 from lm_pipeline.reports.description import si
 from lm_pipeline.reports.formatting import decimal, integer, interval
@@ -77,7 +78,7 @@ def main() -> None:
         replace_table(
             PAGE, dataset, [f"![Loss against FLOPs and against seconds]({picture})", "", *table(trained, counted)]
         )
-        reach = {kind: gradients(command, f"{dataset}_family_{kind}") for kind in NAMES}
+        reach = {kind: gradients(project, f"{dataset}_family_{kind}") for kind in NAMES}
         picture = write_svg(reach_figure(reach), f"gradients-{dataset}.svg")
         replace_table(
             PAGE, f"{dataset} gradients", [f"![Gradient norm against distance]({picture})", "", *reach_table(reach)]
@@ -167,12 +168,10 @@ def compared(dataset: str, trained: dict[str, Trained], counted: Trained) -> Fig
     return figure
 
 
-def gradients(command: Path, experiment: str) -> dict[str, list[float]]:
+def gradients(project: Project, experiment: str) -> dict[str, list[float]]:
     """How far back in time a prediction's gradient reaches: norms by distance, 1 first."""
-    run = subprocess.run(
-        [command, "describe", experiment, "--gradients", "--json"], check=True, capture_output=True, text=True
-    )
-    return {when: norms[::-1] for when, norms in json.loads(run.stdout)["gradients"].items()}
+    described = describe_experiment(project, experiment, gradients=True, peak_flops=1.0)  # of which nothing is read
+    return {when: norms[::-1] for when, norms in described["gradients"].items()}
 
 
 DISTANCES = (1, 2, 4, 8, 16, 32, 64, 100)
