@@ -2,9 +2,11 @@
 
 import json
 
+import dagster as dg
 import pytest
 import torch
 
+from assets.checks import check_results
 from lm_pipeline.artifacts import Store
 from lm_pipeline.cli import main
 from lm_pipeline.errors import InputError, SpecError, UnavailableError
@@ -101,6 +103,7 @@ def test_a_pretrained_model_is_evaluated_tuned_asked_and_exported_as_it_came(
     store = Store(project.home.artifacts)
     assert store.ref("as_it_is/base").digest == store.ref("tuned/base").digest
     assert store.ref("as_it_is/base").summary["files"].keys() >= {"model.safetensors", "tokenizer.json", "config.json"}
+    assert all(result.passed for result in check_results(store.ref("as_it_is/checkpoint"), dg.AssetKey("checkpoint")))
     losses = [store.ref(f"{name}/checkpoint").summary["best_validation_loss"] for name in ("as_it_is", "tuned")]
     assert losses[1] < losses[0]
 
