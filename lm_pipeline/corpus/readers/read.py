@@ -195,7 +195,7 @@ def ranges(file: RawFile, spec: CorpusSpec, num_bytes: int) -> list[Range]:
     Files of lines are not read for it: which line is the first of a range is found where the range is read. Where a
     record may hold line ends (CSV, JSON), the file is gone through once, and ranges begin where records do.
     """
-    starts = [(at, 0) for at in range(0, file.bytes, num_bytes)]
+    starts = [(at, 0) for at in range(0, max(1, file.bytes), num_bytes)]
     with open_file(file.location, file.name, spec) as opened:
         kind = _detect(opened)
         if isinstance(kind, str) and kind in STARTS:
