@@ -58,13 +58,13 @@ def documents(data: Path) -> Iterator[str]:
     """Documents without end: 10 to 60 sentences of the same language each; one in three is Chinese."""
     generator = np.random.default_rng(0)
     pools = [
-        np.array([piece + mark for texts in sets.values() for text in texts for piece in text.split(mark) if piece])
+        [piece + mark for texts in sets.values() for text in texts for piece in text.split(mark) if piece.strip()]
         for sets, mark in ((english(data), ". "), (chinese(data), "。"))
     ]
     while True:
         pool = pools[int(generator.random() < 1 / 3)]
-        chosen = pool[generator.integers(0, len(pool), generator.integers(10, 61))]
-        yield "\n\n".join("".join(part) for part in np.array_split(chosen, 3))
+        chosen = generator.integers(0, len(pool), generator.integers(10, 61))
+        yield "\n\n".join("".join(pool[row] for row in rows) for rows in np.array_split(chosen, 3))
 
 
 def write_input(folder: Path, megabytes: int, data: Path) -> None:
