@@ -72,14 +72,15 @@ def download(
         target = out / item.name
         target.parent.mkdir(parents=True, exist_ok=True)
         known = kept.get(item.key) if item.key else None
-        sha256 = _sha256_of(known) if known else None
+        sha256 = _sha256_of(known, item.bytes) if known else None
+        is_new = sha256 is None
         if known and sha256:
             _link(known.location, target)
         else:
             complete = work / (item.key or f"unversioned-{number}")
             sha256 = _get(system, item, complete)
             _link(complete, target)
-        return RawFile(item.name, target.stat().st_size, sha256, target), known is None
+        return RawFile(item.name, target.stat().st_size, sha256, target), is_new
 
     # Others than the asynchronous ones hold one connection, which threads must not share.
     parallel = getattr(system, "async_impl", False) or system.protocol == "hf"
@@ -92,9 +93,14 @@ def download(
     return [file for file, _ in done], sum(is_new for _, is_new in done)
 
 
-def _sha256_of(kept: Kept) -> str | None:
-    """The digest of a kept file's bytes; None if they are not those that were downloaded."""
-    sha256 = digest_file(kept.location)
+def _sha256_of(kept: Kept, num_bytes: int | None) -> str | None:
+    """The digest of a kept file's bytes; None if they are not those that were downloaded, or gone meanwhile."""
+    try:
+        if num_bytes not in (None, kept.location.stat().st_size):
+            return None  # the machine went down before all of it was on the disk
+        sha256 = digest_file(kept.location)
+    except FileNotFoundError:  # another process' download, which that has published since
+        return None
     return sha256 if kept.sha256 in (None, sha256) else None
 
 

@@ -29,6 +29,7 @@ from lm_pipeline.corpus.readers.opened import Opened
 from lm_pipeline.corpus.readers.records import Quarantined, Record
 from lm_pipeline.errors import InputError
 from lm_pipeline.launch import PARENT_VARIABLE
+from lm_pipeline.scratch import scratch_folder
 
 _START_SECONDS = 60.0
 _PIPE_BYTES = 1 << 20
@@ -78,16 +79,17 @@ def _read(kind: str, file: Opened) -> Iterator[Record | Quarantined]:
 @contextmanager
 def _on_disk(file: Opened) -> Iterator[tuple[Path, DamagedStreamError | None]]:
     """The file's bytes in a file; of a damaged stream those before the damage, and the damage."""
-    with tempfile.TemporaryDirectory(prefix="lm-pipeline-") as folder:
-        path, damage = file.path, None
-        if path is None:
-            path = Path(folder) / "content"
-            with path.open("wb") as copy:
-                try:
-                    for chunk in file.content:
-                        copy.write(chunk)
-                except DamagedStreamError as error:
-                    damage = error
+    if file.path is not None:
+        yield file.path.absolute(), None
+        return
+    with scratch_folder() as folder:
+        path, damage = folder / "content", None
+        with path.open("wb") as copy:
+            try:
+                for chunk in file.content:
+                    copy.write(chunk)
+            except DamagedStreamError as error:
+                damage = error
         yield path.absolute(), damage
 
 
@@ -130,9 +132,9 @@ class _Child:
 
         Raises:
             InputError: what the reader raised.
-            _DiedError: the child is no more.
+            _DiedError: the child is no more; or, with files before this one, it has too little memory.
         """
-        self.is_fresh = False
+        was_fresh, self.is_fresh = self.is_fresh, False
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died: the missing answer says so
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -149,7 +151,10 @@ class _Child:
             at = 0
             for record, size, *others in answer["items"]:
                 if record is None:
-                    yield Quarantined(size, *others)
+                    bad = Quarantined(size, *others)
+                    if bad.reason == "memory_limit" and not was_fresh:
+                        raise _DiedError(bad.reason, bad.detail)
+                    yield bad
                 else:
                     yield Record(record, str(texts[at : at + size], "utf-8"), *others)
                     at += size

@@ -181,6 +181,7 @@ def test_what_an_earlier_artifact_or_a_killed_run_has_is_not_downloaded_again(ht
     summary, fourth = fetch("fourth", "third")
     assert asked == ["08.txt"]
     assert (fourth / "files/08.txt").read_text() == "法律 8"
+    assert summary["num_downloaded"] == 1
 
 
 @pytest.mark.parametrize("name", ["a.txt", "", "*.txt"])

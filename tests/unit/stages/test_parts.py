@@ -70,6 +70,15 @@ def test_several_processes_build_the_bytes_that_one_builds(several_parts, monkey
     assert any(line.startswith(f"part {NUM_FILES + 1}/{NUM_FILES + 1}  ") and "MB/s" in line for line in lines)
 
 
+def test_a_field_that_no_document_has_is_told(tiny_fresh):
+    lines: list[str] = []
+    assert "empty_fields" not in build(tiny_fresh, lines).summary
+    tiny_fresh.edit("tiny_english", "group: book", "group: bock, title: book")
+    made = build(tiny_fresh, lines)
+    assert made.summary["empty_fields"] == {"group": "bock"}
+    assert [line for line in lines if "no document has a value for group: bock" in line]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
 def test_ray_builds_the_bytes_that_one_process_builds(several_parts, monkeypatch):

@@ -3,6 +3,9 @@
 import gzip
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,6 +64,30 @@ def test_a_reader_that_other_files_wore_out_is_replaced(reading):
     read = [next(items)]
     os.kill(readers()[0], signal.SIGKILL)
     assert [item.text for item in [*read, *items]] == TEXTS
+
+
+@pytest.mark.usefixtures("in_a_fresh_child")
+def test_what_a_killed_process_unpacked_goes_when_the_file_is_read_again(reading, monkeypatch):
+    file = reading.file("a.parquet.gz", gzip.compress(parquet()))
+    temporary = reading.folder / "tmp"
+    temporary.mkdir()
+    program = (
+        "import sys; from pathlib import Path; from lm_pipeline.corpus.raw_files import RawFile;"
+        " from lm_pipeline.corpus.readers.read import read_records; from lm_pipeline.specs.corpus import *;"
+        " path = Path(sys.argv[1]); spec = CorpusSpec(source=PathSource(path='.'));"
+        " items = read_records(RawFile(path.name, path.stat().st_size, '', path), spec); next(items);"
+        " print('ready', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(file.location)]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"ready\n"
+        killed.kill()
+    assert list(temporary.glob("*/content"))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    assert [item.text for item in read_records(file, reading.spec())] == TEXTS
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.usefixtures("in_a_fresh_child")
