@@ -30,13 +30,14 @@ Choices = dict[str, dict[str, Any]]
 MIN_GAIN = 1.15
 """bfloat16 must be this many times faster to be chosen: less is within the noise of the measurement."""
 MIN_COMPILE_GAIN = 1.05
-"""The same of compiled code, whose results are as exact."""
+"""The same of compiled code, and of threads with rows of their own, whose results are as exact."""
 COMPILE_FROM_SECONDS = 600.0
 """Length of a training, by the measured step, from which compiling it is tried: it takes one or two minutes."""
 ROUNDS = 5
 """Steps that are timed of each way to compute."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IS_SET = "set in the experiment"
+KEEPS_LOCK = "compiled code keeps the interpreter's lock, so threads cannot have rows of their own"
 
 
 def resolve(
@@ -58,6 +59,7 @@ def resolve(
         "model": model.spec.model_dump(mode="json"),
         "vocab_size": model.vocab_size,
         "shape": list(batch.inputs_BT.shape),
+        "keeps_documents_apart": batch.documents_BT is not None,
         **{name: getattr(training, name) for name in ("precision", "attention")},
     }
     undivided = _why_undivided(model, batch, training)
@@ -76,7 +78,7 @@ def resolve(
         )
     choices = decide(timings, training)
     apply(model, choices)
-    if training.compile == "auto" and _is_long(timings, choices, training):
+    if training.compile == "auto" and training.thread_sharing != "rows" and _is_long(timings, choices, training):
         chosen = {name: choices[name]["value"] for name in ("precision", "attention")}
         compiled = remembered(
             folder, "compiled", {**subject, **chosen}, lambda: _measure_compiled(model, batch, choices)
@@ -116,15 +118,16 @@ def decide(timings: Timings, training: Training) -> Choices:
         "attention": {"value": attention, "reason": because, "step_seconds": steps},
     }
     choices["thread_sharing"] = _decide_sharing(timings, training)
-    return choices | {"compile": _decide_compile(timings, choices, training)}
+    choices["compile"] = _decide_compile(timings, choices, training)
+    if choices["compile"]["value"] and choices["thread_sharing"]["value"] == "rows":
+        choices["thread_sharing"] |= {"value": "operations", "reason": KEEPS_LOCK}
+    return choices
 
 
 def _decide_sharing(timings: Timings, training: Training) -> dict[str, Any]:
     seconds = timings.get("sharing_seconds")
     if training.thread_sharing != "auto":
         return {"value": training.thread_sharing, "reason": IS_SET}
-    if training.compile is True:
-        return {"value": "operations", "reason": "compiled code keeps the interpreter's lock"}
     if not seconds:
         return {"value": "operations", "reason": timings.get("undivided") or "nothing was measured"}
     gain = seconds["operations"] / seconds["rows"]
@@ -138,6 +141,8 @@ def _decide_sharing(timings: Timings, training: Training) -> dict[str, Any]:
 def _decide_compile(timings: Timings, choices: Choices, training: Training) -> dict[str, Any]:
     if training.compile != "auto":
         return {"value": training.compile, "reason": IS_SET}
+    if training.thread_sharing == "rows":
+        return {"value": False, "reason": KEEPS_LOCK}
     if "compiled_seconds" not in timings:
         return {"value": False, "reason": f"the training is expected to take less than {COMPILE_FROM_SECONDS:.0f} s"}
     record = {name: timings[name] for name in ("compiled_seconds", "compile_seconds")}
@@ -198,6 +203,8 @@ def _why_undivided(model: LanguageModel, batch: Batch, training: Training) -> st
     """Why threads cannot share the rows of a batch; None where they can."""
     if training.num_processes > 1 or model.embedding.weight.device.type != "cpu":
         return "only one process on a CPU divides its rows among threads"
+    if training.compile is True:
+        return KEEPS_LOCK
     if min(torch.get_num_threads(), len(batch.inputs_BT)) < 2:
         return "there is one thread, or one row"
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -11,9 +11,18 @@ from typing import Any
 import torch
 
 
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The context in which forward passes run."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+def autocast(
+    precision: str, device: torch.device, *, keeps_casts: bool = True
+) -> contextlib.AbstractContextManager[Any]:
+    """The context in which forward passes run.
+
+    Args:
+        precision: `float32` or `bfloat16`.
+        device: where they run.
+        keeps_casts: whether a weight that is used several times is cast once. All threads of a process keep their
+            casts in one place, and the first that is done with its pass clears it.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=keeps_casts)
 
 
 def allow_tf32() -> None:

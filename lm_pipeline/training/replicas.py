@@ -13,6 +13,7 @@ autocast, and weights and sums of gradients stay float32.
 Dropout draws from one generator, in whichever order threads come: a model that draws is not divided.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +77,7 @@ class Replicas:
         """
 
         def work(index: int, part: Batch, state: State | None) -> Part:
-            with autocast(self.precision, part.inputs_BT.device):
+            with self._autocast(part):
                 objective, nll_sum, after = self.replicas[index].training_sums(
                     part.inputs_BT, part.targets_BT, state, part.documents_BT, penalties
                 )
@@ -94,13 +95,17 @@ class Replicas:
         """The sum of negative log-likelihoods without gradients, and the state after the batch."""
 
         def work(index: int, part: Batch, state: State | None) -> Part:
-            with torch.no_grad(), autocast(self.precision, part.inputs_BT.device):
+            with torch.no_grad(), self._autocast(part):
                 _, nll_sum, after = self.replicas[index].training_sums(
                     part.inputs_BT, part.targets_BT, state, part.documents_BT
                 )
             return nll_sum, after
 
         return self._share(work, batch, before)
+
+    def _autocast(self, part: Batch) -> contextlib.AbstractContextManager[Any]:
+        """That of one thread; casts that all shared would be cleared by the first one that is done (see `autocast`)."""
+        return autocast(self.precision, part.inputs_BT.device, keeps_casts=self.size == 1)
 
     def _share(self, work: Callable[..., Part], batch: Batch, before: State | None) -> Part:
         """Rows by rows, in threads; grad mode and autocast are a thread's own."""
@@ -133,7 +138,7 @@ class Replicas:
 def _linear_weights(model: LanguageModel) -> dict[str, nn.Parameter]:
     """Parameters of linear layers, by name: what autocast casts at each use.
 
-    Layers that are used several times (ALBERT) are left to it: their gradients are added up, in float32.
+    Layers that are used several times (ALBERT) are left to it: how their gradients are added up is its to say.
     """
     if getattr(model.spec, "share_layers", False):
         return {}

@@ -10,6 +10,7 @@ import torch
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import build_model
 from lm_pipeline.models.loss import Penalties
+from lm_pipeline.specs.model import TransformerModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training import checkpoint
 from lm_pipeline.training.choices import decide
@@ -154,6 +155,35 @@ def test_resume_is_bitwise_identical_where_threads_share_rows(family, make_job, 
 def test_a_model_that_drops_is_not_divided(make_job, listener, tmp_path):
     with pytest.raises(InputError, match="thread_sharing is 'rows', but dropout"):
         train(make_job("gru", tmp_path, thread_sharing="rows", num_threads=2), listener)
+
+
+def test_threads_give_equal_bits_each_time_where_layers_share_their_weights():
+    """A thread that is done early must not decide how often the weights of another one's layers are cast."""
+    torch.manual_seed(0)
+    spec = TransformerModel(num_layers=6, num_heads=2, width=32, dropout=0.0, share_layers=True)
+    model = build_model(spec, VOCAB_SIZE, 32).train()
+    tokens = torch.randint(4, VOCAB_SIZE, (8, 33))
+    replicas, found = Replicas(model, "bfloat16", 2), set()
+    replicas.refresh()
+    for _ in range(40):
+        model.zero_grad()
+        replicas.differentiate(Batch(tokens[:, :-1], tokens[:, 1:], True), None, Penalties(), 1.0, Clock())
+        found.add(tuple(p.grad.double().sum().item() for p in model.parameters()))
+    assert len(found) == 1
+
+
+@pytest.mark.usefixtures("one_thread_afterwards")
+def test_rows_and_compiled_code_are_not_for_the_same_training(make_job, listener, tmp_path):
+    settings = {"thread_sharing": "rows", "num_threads": 2}
+    with pytest.raises(InputError, match="thread_sharing is 'rows', but compiled code"):
+        train(make_job("transformer", tmp_path, compile=True, **settings), listener)
+    timings = {"matmul_seconds": {}, "step_seconds": {}, "sharing_seconds": {"operations": 3.0, "rows": 2.0}}
+    timings |= {"compiled_seconds": 1.0, "compile_seconds": 30.0}
+    fixed = {"precision": "float32", "attention": "explicit"}
+    chosen = decide(timings, Training(**fixed))
+    assert (chosen["compile"]["value"], chosen["thread_sharing"]["value"]) == (True, "operations")
+    chosen = decide(timings, Training(**fixed, thread_sharing="rows"))
+    assert (chosen["compile"]["value"], chosen["thread_sharing"]["value"]) == (False, "rows")
 
 
 def test_rows_are_divided_where_that_is_faster():
