@@ -139,6 +139,10 @@ def test_a_form_of_no_one_is_refused_by_the_fields_that_stand_in_the_way():
         import_spec({"model_type": "gpt_2"})
     with pytest.raises(InputError, match="rope_type 'yarn'"):
         import_spec(theirs("llama").config.to_dict() | {"rope_parameters": {"rope_type": "yarn"}})
+    with pytest.raises(InputError, match="rope_type 'linear'"):  # as older versions of theirs wrote it
+        import_spec(theirs("llama").config.to_dict() | {"rope_parameters": None, "rope_scaling": {"type": "linear"}})
+    with pytest.raises(InputError, match="position_embedding_type: 'relative_key'"):
+        import_spec(theirs("bert").config.to_dict() | {"position_embedding_type": "relative_key"})
 
 
 def golden(entry: dict) -> Tensor:

@@ -58,7 +58,7 @@ def entries(spec: AttentionSpec) -> list[Entry]:
 
 def import_spec(config: Mapping[str, Any]) -> tuple[AttentionSpec, int, int]:
     """Our spec, vocabulary size and context length."""
-    refuse(config, is_decoder=False)
+    refuse(config, is_decoder=False, position_embedding_type="absolute")
     spec = EncoderModel(
         **FIXED,
         num_layers=config["num_hidden_layers"],

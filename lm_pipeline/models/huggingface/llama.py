@@ -41,8 +41,9 @@ def import_spec(config: Mapping[str, Any]) -> tuple[AttentionSpec, int, int]:
     """Our spec, vocabulary size and context length."""
     refuse(config, hidden_act="silu")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise InputError(f"rope_type {rope['rope_type']!r} is not there: only unscaled rotary positions are.")
+    scaling = rope.get("rope_type", rope.get("type", "default"))  # `type` before transformers 4.43
+    if scaling != "default":
+        raise InputError(f"rope_type {scaling!r} is not there: only unscaled rotary positions are.")
     spec = TransformerModel(
         **FIXED,
         num_layers=config["num_hidden_layers"],
