@@ -5,9 +5,9 @@
 Runs two minutes. A Transformer of 13.8 M parameters in Llama form (6 layers, 384 wide) continues prompts of 16 tokens
 to its context of 256, one text and 16 at once, in float32. Ours is what `lm-pipeline generate` does
 (`NeuralContinuation`), distributions as float64 included; without a cache (one text only) all of it is read for each
-token. Hugging Face has the weights by our export, its cache, and one and two threads, of which the faster counts. All
-take turns; the shortest run of each counts; every token must be the same. Prints one JSON line a comparison and writes
-`benchmarks/results/generation.json`.
+token. Hugging Face has the weights by our export and its cache. The peers have one and two threads, of which the faster
+counts. All take turns; the shortest run of each counts; every token must be the same. Prints one JSON line a comparison
+and writes `benchmarks/results/generation.json`.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from measuring import ROOT, write_result
 from training import set_up_peers
 
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
-from lm_pipeline.generation.threads import single_threaded
 from lm_pipeline.models.huggingface.model import export_model
 from lm_pipeline.models.language_model import LanguageModel, build_model
 from lm_pipeline.specs.model import TransformerModel
@@ -46,15 +45,19 @@ def with_state(model: LanguageModel, prompts: list[list[int]], new: int) -> Run:
     return time.perf_counter() - begin, [list(row) for row in zip(*chosen, strict=True)]
 
 
-def without_cache(model: LanguageModel, prompts: list[list[int]], new: int) -> Run:
+def without_cache(model: LanguageModel, prompts: list[list[int]], new: int, threads: int) -> Run:
     """The same by reading everything again for each token."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     begin = time.perf_counter()
     rows = torch.tensor(prompts)
-    with torch.inference_mode(), single_threaded():
+    with torch.inference_mode():
         for _ in range(new):
             hidden, _ = model(rows)
             rows = torch.cat((rows, model.logits(hidden[:, -1]).argmax(dim=1, keepdim=True)), dim=1)
-    return time.perf_counter() - begin, rows[:, PROMPT:].tolist()
+    seconds = time.perf_counter() - begin
+    torch.set_num_threads(before)
+    return seconds, rows[:, PROMPT:].tolist()
 
 
 class HuggingFace:
@@ -85,12 +88,12 @@ def compare(model: LanguageModel, theirs: HuggingFace, batch: int, rounds: int) 
     new = CONTEXT - PROMPT
     prompts = np.random.default_rng(batch).integers(4, VOCAB_SIZE, (batch, PROMPT)).tolist()
     runs: dict[str, list[Run]] = {"ours": [], "without": [], "one": [], "two": []}
-    for number in range(rounds):
+    for _ in range(rounds):
         runs["ours"].append(with_state(model, prompts, new))
         runs["one"].append(theirs.generate(prompts, new, 1))
         runs["two"].append(theirs.generate(prompts, new, 2))
-        if number == 0 and batch == 1:  # 16 texts would take minutes
-            runs["without"].append(without_cache(model, prompts, new))
+        if batch == 1:  # 16 texts would take minutes
+            runs["without"] += [without_cache(model, prompts, new, threads) for threads in (1, 2)]
     tokens = {json.dumps(run[1]) for side in runs.values() for run in side}
     assert len(tokens) == 1, "the tokens differ"
     best = {name: min(seconds for seconds, _ in side) for name, side in runs.items() if side}

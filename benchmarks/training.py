@@ -4,15 +4,15 @@
 
 Runs 8 minutes; one size about 2. All sides train a Transformer in Llama form (the one that all three know: rotary
 positions, RMSNorm, SwiGLU, no biases) on the bytes of this repository's pages: the same initial weights, exported by
-us, the same batches in the same order, AdamW, clipping to norm 1, a constant rate. Each is
-a process of its own that trains in segments; they take turns, segment by segment, and wait without work while another
-has its turn. The best segment of each counts.
+us, the same batches in the same order, AdamW, clipping to norm 1, a constant rate. Each is a process of its own that
+trains in segments; they take turns, segment by segment, and wait without work while another has its turn. The best
+segment of each counts.
 
 Each side computes in its own best way, found by a few steps of each: ours by its own `auto`, the peers by float32 and
 bfloat16, for Hugging Face with both attentions, and compiled (torch.compile) in the best of these where the size is
 0.8 M; compiled code gains where operations are small. litgpt is its model, its loss and Lightning Fabric, step by step
 as its `pretrain` has it. The peers live in `build/peers/huggingface` and `build/peers/litgpt` and are set up where
-absent, with the same torch as ours.
+absent, with the same torch as ours. The LSTM's peer is `torch.nn.LSTM` in float32 from its own initial weights.
 
 Prints one JSON line a comparison, in tokens a second, and one of the utilisation: products of the model's shapes at
 the speed that such products alone reach here. Writes `benchmarks/results/training.json`.
@@ -115,7 +115,8 @@ class Side:
 
 def text() -> np.ndarray:
     """The bytes of this repository's pages, cut to whole windows of every size."""
-    pages = b"".join(path.read_bytes() for path in sorted(ROOT.glob("**/*.md")) if ".venv" not in path.parts)
+    names = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    pages = b"".join((ROOT / name).read_bytes() for name in sorted(names.split()))
     return np.frombuffer(pages[: len(pages) // 256 * 256], np.uint8).astype(np.uint16)
 
 
