@@ -210,6 +210,8 @@ def compare(size: str, request: dict[str, Any], *, quick: bool) -> tuple[list[di
         }
         for side, seconds in zip(sides[1:], best[1:], strict=True)
     ]
+    losses = [side.answers[-1]["loss"] for side in sides]
+    assert max(losses) < 1.01 * min(losses), f"not the same training: {losses}"
     for side in sides:
         side.end()
     return lines, best[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
+from lm_pipeline.allocator import keep_memory
 from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.evaluation.ngram_scorer import NgramScorer
 from lm_pipeline.evaluation.scorer import Scorer
@@ -45,6 +46,7 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto") -> Scorer:
     from lm_pipeline.evaluation.neural_scorer import NeuralScorer
     from lm_pipeline.models.storage import load_model
 
+    keep_memory()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

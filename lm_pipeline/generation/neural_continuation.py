@@ -93,5 +93,15 @@ class NeuralContinuation:
         with torch.inference_mode(), threads:
             hidden_BTD, after = self._model(torch.tensor(tokens, device=self._device), state)
             logits_BV = self._model.logits(hidden_BTD[:, -1])
-        self._log_probs_BV[list(rows)] = logits_BV.double().log_softmax(-1).cpu().numpy()
+        self._log_probs_BV[list(rows)] = log_softmax(logits_BV.float().cpu().numpy())
         return after
+
+
+def log_softmax(logits_BV: np.ndarray) -> np.ndarray:
+    """Natural-log probabilities as float64: exponentials as float32, which is all that logits have, summed as float64.
+
+    The probabilities sum to one to about 1e-8; exponentials as float64 would take longer than the model's layers.
+    """
+    shifted_BV = logits_BV - logits_BV.max(axis=1, keepdims=True)
+    sums_B1 = np.exp(shifted_BV).sum(axis=1, keepdims=True, dtype=np.float64)
+    return shifted_BV - np.log(sums_B1)

@@ -7,6 +7,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
+from lm_pipeline.allocator import keep_memory
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import LanguageModel, NeuralSpec, build_model
 from lm_pipeline.models.lora import load_base
@@ -34,7 +35,7 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     """
     training, device = job.training, environment.choose_device(job.training)
     environment.make_deterministic(training)
-    environment.keep_memory()
+    keep_memory()
     allow_tf32()
     torch.manual_seed(training.seed)
     model = build_model(job.spec, job.vocab_size, training.context_length).to(device).train()

@@ -1,6 +1,5 @@
 """Device, threads and what else decides the bits of a training."""
 
-import ctypes
 import os
 import platform
 from typing import Any
@@ -9,8 +8,6 @@ import torch
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.training import Training
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
 def choose_device(training: Training) -> torch.device:
@@ -38,19 +35,6 @@ def make_deterministic(training: Training) -> None:
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     # Filling fresh memory with NaN finds reads of uninitialised memory; it costs time and changes no result.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - torch declares no type
-
-
-def keep_memory() -> None:
-    """Let glibc keep what tensors give back instead of returning it to the kernel.
-
-    Else each temporary tensor of more than 128 KiB is mapped anew, and its pages are faulted in one by one: a sixth of
-    the step of a small Transformer on a virtual machine. Elsewhere than on Linux with glibc nothing happens.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes
-        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-        libc.mallopt(_M_TOP_PAD, 64 << 20)
 
 
 def describe(device: torch.device) -> dict[str, Any]:
