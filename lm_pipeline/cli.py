@@ -379,7 +379,7 @@ def trace(experiment: str | None, token: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Say what would go, delete nothing.")
-@click.option("--unfinished", is_flag=True, help="Also the work of interrupted trainings, which could go on.")
+@click.option("--unfinished", is_flag=True, help="Also what interrupted trainings and downloads could go on from.")
 @click.option("--drop", metavar="STAGE/KEY", help="Delete one artifact whatever needs it (a damaged one).")
 @_json_option
 def gc(dry_run: bool, unfinished: bool, drop: str | None, as_json: bool) -> None:

@@ -41,7 +41,8 @@ def collect_garbage(
 ) -> Collected:
     """Delete what no ref, no address in `keep` and none of their ancestors needs.
 
-    An interrupted training's work is kept, for it goes on from there, unless `unfinished` asks for it as well.
+    The work of an interrupted training or download is kept, for it goes on from there, unless `unfinished` asks for it
+    as well.
 
     What a living process holds the lock of is left alone. While anything is being built, everything published is: the
     build may have found it already. Then only what dead processes left unfinished goes.
