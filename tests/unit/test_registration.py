@@ -1,7 +1,9 @@
 """An experiment's model in MLflow's registry: loaded in a process, served over HTTP, with its lineage."""
 
+import importlib.metadata
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from lm_pipeline.cli import main
 from lm_pipeline.garbage import collect_garbage
 from lm_pipeline.home import Home
 from lm_pipeline.tracking import shipper
+from lm_pipeline.tracking.mlflow_registry import REQUIREMENTS
 from lm_pipeline.tracking.mlflow_store import MlflowClient, initialise_store
 from lm_pipeline.tracking.server import QUIET
 from tests.conftest import TinyProject
@@ -98,6 +101,55 @@ def test_a_registered_model_is_loaded_and_asked_in_a_process(project, capsys, mo
             expected = run(capsys, "generate", experiment, "--prompt", text, "--max-tokens", "6", "--seed", "3")
             assert [answer] == expected["completions"]
     assert len(set(values.values())) == 4
+
+
+ANSWER_WITH_NOTHING_ELSE = """
+import json, sys
+
+files, absent = map(json.loads, sys.argv[1:])
+sys.modules |= dict.fromkeys(absent)  # to import them fails
+import pandas
+from mlflow.pyfunc.model import PythonModelContext
+from lm_pipeline.served_model import ServedModel
+
+model = ServedModel()
+model.load_context(PythonModelContext(files, None))
+for method in ("generate", "score"):
+    assert model.predict(pandas.DataFrame({"text": ["law"]}), {"method": method})
+"""
+
+
+def closure(packages) -> set[str]:
+    """Packages and all that they need, by their normal names."""
+    found, waiting = set(), list(packages)
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name not in found:
+            found.add(name)
+            needed = importlib.metadata.requires(name) if name in INSTALLED else []
+            waiting += [re.match(r"[\w.-]+", line)[0] for line in needed or [] if "extra ==" not in line]
+    return found
+
+
+INSTALLED = {re.sub(r"[-_.]+", "-", d.name).lower() for d in importlib.metadata.distributions()}
+
+
+@pytest.mark.parametrize("experiment", ["tiny_gru", "tiny_ngram"])
+def test_the_packages_that_a_model_names_are_all_that_it_needs(project, experiment):
+    named = closure(REQUIREMENTS)
+    absent = [
+        module
+        for module, packages in importlib.metadata.packages_distributions().items()
+        if module not in ("lm_pipeline", "pip") and not named & {re.sub(r"[-_.]+", "-", p).lower() for p in packages}
+    ]
+    assert "polars" in absent
+    store = Store(project.home.artifacts)
+    checkpoint = store.ref(f"{experiment}/checkpoint")
+    entry = checkpoint.inputs["tokenizer"]
+    paths = [checkpoint.path("config.json"), checkpoint.path("model.safetensors")]
+    paths.append(store.open(entry["stage"], entry["key"]).path("tokenizer.model"))
+    files = json.dumps({path.name: str(path) for path in paths})
+    subprocess.run([sys.executable, "-c", ANSWER_WITH_NOTHING_ELSE, files, json.dumps(absent)], check=True)
 
 
 @pytest.fixture
