@@ -11,10 +11,10 @@ import tiny
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 from assets.definitions import defs
 found = defs()
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(seconds, len(list(found.resolve_all_asset_specs())), *sorted(sys.modules))
 """
 
@@ -40,7 +40,7 @@ def test_it_loads_in_a_moment_without_heavy_libraries(tmp_path):
     loaded = set(lines[0][2:])
     for heavy in ("torch", "mlflow", "polars", "pyarrow", "numpy", "matplotlib", "scipy", "numba", "sentencepiece"):
         assert heavy not in loaded, heavy
-    assert min(float(line[0]) for line in lines) < 4  # about 1 s on a machine with nothing else to do
+    assert min(float(line[0]) for line in lines) < 3  # processor time, about 1 s, whatever else the machine does
 
 
 def test_dg_checks_and_lists_the_declarations():
