@@ -10,7 +10,6 @@ from lm_pipeline.graph import Build, numbers
 from lm_pipeline.home import Home
 from lm_pipeline.pretrained import TOKENIZER_FILES, fetch, identify
 from lm_pipeline.specs.pretrained import Pretrained
-from lm_pipeline.tokenization.pretrained import TOKENIZER_JSON, import_tokenizer
 
 
 def tokenizer_outside(source: Pretrained, home: Home) -> dict[str, Any]:
@@ -20,6 +19,8 @@ def tokenizer_outside(source: Pretrained, home: Home) -> dict[str, Any]:
 
 def write_tokenizer(source: Pretrained, build: Build) -> None:
     """The pretrained model's tokenizer as it is, and its control ids."""
+    from lm_pipeline.tokenization.pretrained import import_tokenizer
+
     summary = import_tokenizer(fetch(source, build.outside, build.home), build.staging.path)
     build.staging.summary = {"source": source.huggingface, **summary}
     build.log(f"{summary['vocab_size']:,} pieces, {summary['algorithm']}, of {source.huggingface}")
@@ -29,6 +30,8 @@ def write_tokenizer(source: Pretrained, build: Build) -> None:
 
 def write_base(source: Pretrained, build: Build) -> None:
     """A pretrained model as training writes one, by a child process, for it needs torch."""
+    from lm_pipeline.tokenization.pretrained import TOKENIZER_JSON
+
     folder, tokenizer = fetch(source, build.outside, build.home), build.inputs["tokenizer"]
     own = folder / TOKENIZER_JSON
     if not own.is_file() or digest_file(own) != tokenizer.summary["pieces_digest"]:
