@@ -14,7 +14,6 @@ from lm_pipeline.pretrained import identify
 from lm_pipeline.specs import DatasetSpec, ExperimentSpec
 from lm_pipeline.stages import versions
 from lm_pipeline.stages.pretrained import write_base
-from lm_pipeline.tokenization.loading import tokenizer_file
 from lm_pipeline.tracking.spool import SpoolWriter
 
 VOLATILE = {"curve.jsonl", "training.json", "timing.json"}
@@ -127,7 +126,7 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, dataset: DatasetSpec, bui
         "model": whole["model"],
         "training": {} if spec.model.family == "ngram" else whole["training"],
         "shards_dir": str(shards.files_dir),
-        "tokenizer": str(tokenizer_file(build.inputs["tokenizer"])),
+        "tokenizer": _tokenizer_of(build),
         "vocab_size": shards.summary["vocab_size"],
         "weights": dataset.weights,
         "mask_documents": dataset.packing.mask_documents,
@@ -172,7 +171,7 @@ def _write_evaluation(name: str, spec: ExperimentSpec, build: Build) -> None:
         "evaluation": spec.evaluation.model_dump(mode="json"),
         "checkpoint_dir": str(checkpoint.files_dir),
         "shards_dir": str(shards.files_dir),
-        "tokenizer": str(tokenizer_file(build.inputs["tokenizer"])),
+        "tokenizer": _tokenizer_of(build),
         "output_dir": str(build.staging.path),
     }
     _run("evaluate", request, work, build)
@@ -229,3 +228,9 @@ def _write_report(name: str, spec: ExperimentSpec, build: Build) -> None:
     build.staging.volatile.add("report.html")
     with training_run(build.home, inputs["checkpoint"]) as spool:
         spool.artifact(build.staging.path / "report.html")
+
+
+def _tokenizer_of(build: Build) -> str:
+    from lm_pipeline.tokenization.loading import tokenizer_file
+
+    return str(tokenizer_file(build.inputs["tokenizer"]))
