@@ -16,6 +16,7 @@ from lm_pipeline.specs.base import NAME_PATTERN, Spec
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource
 from lm_pipeline.specs.dataset import DatasetSpec
 from lm_pipeline.specs.experiment import ExperimentSpec
+from lm_pipeline.specs.model import fields_of_weights
 from lm_pipeline.specs.pretrained import Pretrained
 
 NOUNS: dict[str, type[Spec]] = {
@@ -137,13 +138,8 @@ def _check_base(found: Declarations, name: str, spec: ExperimentSpec) -> None:
 
 def _differences(spec: ExperimentSpec, base: ExperimentSpec) -> list[str]:
     """What keeps a model from beginning with another's weights."""
-    own, others = spec.model.model_dump(), base.model.model_dump()
-    free = {key for key in own if "drop" in key} | {"lora", "form", "mask_fraction", "initialisation"}
-    found = [
-        f"{key} is {own[key]!r} here and {others[key]!r} there"
-        for key in own
-        if key not in free and own[key] != others[key]
-    ]
+    own, others = fields_of_weights(spec.model), fields_of_weights(base.model)
+    found = [f"{key} is {own[key]!r} here and {others[key]!r} there" for key in own if own[key] != others[key]]
     lengths = spec.training.context_length, base.training.context_length
     if own.get("positions") == "learned" and lengths[0] != lengths[1]:
         found.append(f"context_length is {lengths[0]} here and {lengths[1]} there, and positions are learned")

@@ -276,3 +276,16 @@ Model = Annotated[
     NgramModel | RnnModel | LstmModel | GruModel | CnnModel | TransformerModel | EncoderModel,
     Field(discriminator="family"),
 ]
+
+
+def fields_of_weights(model: Spec) -> dict[str, Any]:
+    """The fields that say what weights compute, with what `null` stands for: a model has those of its base.
+
+    Left out are those that training alone reads (dropout, initialisation, adapters, what is masked), and the form,
+    which stands for others.
+    """
+    fields = model.model_dump(mode="json", exclude={"form", "initialisation", "lora", "mask_fraction"})
+    if isinstance(model, _Attention):
+        fields |= {"num_kv_heads": model.kv_heads, "head_width": model.width_of_head}
+        fields["mlp_ratio"] = model.mlp_width / model.width
+    return {name: value for name, value in fields.items() if "drop" not in name}

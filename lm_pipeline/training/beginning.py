@@ -12,7 +12,7 @@ from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import LanguageModel, NeuralSpec, build_model
 from lm_pipeline.models.lora import load_base
 from lm_pipeline.models.storage import WEIGHTS, load_config
-from lm_pipeline.specs.model import EncoderModel, TransformerModel
+from lm_pipeline.specs.model import fields_of_weights
 from lm_pipeline.training import checkpoint, choices, environment, sharded
 from lm_pipeline.training.averaging import begin_average
 from lm_pipeline.training.counters import key_of
@@ -101,33 +101,17 @@ def _measure(job: Job, model: LanguageModel, here: dict[str, Any], world: World)
     return chosen, peak_flops(chosen["precision"]["value"], model.embedding.weight.device, here, folder)
 
 
-_MAY_DIFFER = {"form", "lora", "initialisation", "mask_fraction"}
-"""Fields of a model that say nothing about what its weights compute; nor do those of dropout."""
-
-
 def _refuse_another_model(spec: NeuralSpec, base: dict[str, Any]) -> None:
     """Weights of equal shape may belong to a model that computes something else: heads, norms, rotary base.
 
     Raises:
         InputError: the base is another model than the one that begins with it.
     """
-    given, trained = _resolved(spec), _resolved(TypeAdapter[NeuralSpec](NeuralSpec).validate_python(base["model"]))
-    wrong = {
-        name: value
-        for name, value in trained.items()
-        if name not in _MAY_DIFFER and not name.endswith(("dropout", "weight_drop")) and given.get(name, value) != value
-    }
+    given = fields_of_weights(spec)
+    trained = fields_of_weights(TypeAdapter[NeuralSpec](NeuralSpec).validate_python(base["model"]))
+    wrong = {name: value for name, value in trained.items() if given.get(name, value) != value}
     if wrong:
         raise InputError(
             f"The base is another model than this one: in it, {', '.join(f'{k} is {v!r}' for k, v in wrong.items())};"
             f" here {', '.join(repr(given[name]) for name in wrong)}. Say so in `model`."
         )
-
-
-def _resolved(spec: NeuralSpec) -> dict[str, Any]:
-    """A model's fields, with what `null` stands for."""
-    fields = spec.model_dump(mode="json")
-    if isinstance(spec, TransformerModel | EncoderModel):
-        fields |= {"num_kv_heads": spec.kv_heads, "head_width": spec.width_of_head}
-        fields["mlp_ratio"] = spec.mlp_width / spec.width
-    return fields

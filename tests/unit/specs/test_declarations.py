@@ -280,8 +280,10 @@ def test_a_base_is_the_same_model_but_for_adapters_and_dropout(tmp_path):
     text = textwrap.dedent(experiment.replace("dataset: mine", "dataset: mine\n      base: first"))
     path.write_text(text.format(32, ", dropout: 0.1, lora: {rank: 2}", 64), "utf-8")
     assert load_declarations([tmp_path]).experiments["second"].base == "first"
+    path.write_text(text.format(32, ", num_kv_heads: 2, head_width: 16", 64), "utf-8")
+    assert load_declarations([tmp_path]).experiments["second"].base == "first"  # which is what it is by default
     path.write_text(text.format(64, ", lora: {rank: 2}", 64), "utf-8")
-    assert "'first' is another model: width is 64 here and 32 there." in refusal(tmp_path)
+    assert "'first' is another model: width is 64 here and 32 there; head_width is" in refusal(tmp_path)
     path.write_text(text.format(32, "", 32), "utf-8")
     assert "context_length is 32 here and 64 there, and positions are learned" in refusal(tmp_path)
 
