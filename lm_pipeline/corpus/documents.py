@@ -37,7 +37,7 @@ from lm_pipeline.corpus.document_tables import (
 )
 from lm_pipeline.corpus.raw_files import RawFile, member_path, raw_path
 from lm_pipeline.corpus.readers.read import divisible, ranges, read_records
-from lm_pipeline.corpus.readers.records import Quarantined, Record
+from lm_pipeline.corpus.readers.records import ROLES, Quarantined, Record
 from lm_pipeline.errors import InputError, LmPipelineError
 from lm_pipeline.specs.corpus import CorpusSpec
 
@@ -143,14 +143,15 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
     Returns:
         Counts: `records_in` = `documents` + `quarantined`; `characters_in` (of what could be read) = `characters` +
         `characters_removed` (net, by normalisation and line rules); quarantined records by reason; what line rules
-        took out by rule, lines under `removals` and their characters under `removed_characters`; `row_digests`;
-        `files`.
+        took out by rule, lines under `removals` and their characters under `removed_characters`; under `field_values`
+        documents by what they have a value of; `row_digests`; `files`.
 
     Raises:
         InputError: a raw file is not the one that was listed.
     """
     total = Counter[str]()
     reasons, removals, removed_characters = Counter[str](), Counter[str](), Counter[str]()
+    field_values = Counter[str]()
     quarantine_digest = 0
     with contextlib.ExitStack() as stack:
         tables = {
@@ -171,6 +172,7 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
             tables["quarantine"].write(bad)
             quarantine_digest += sum_digests(row_digests(bad))
             reasons.update(bad["reason"].to_list())
+            field_values.update({role: documents[role].count() for role in ROLES})
             removed = documents["removals"].explode(empty_as_null=False).struct.unnest()
             for rule, count, characters in removed.iter_rows():
                 removals[rule] += count
@@ -190,6 +192,7 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
         "quarantine_reasons": dict(sorted(reasons.items())),
         "removals": dict(sorted(removals.items())),
         "removed_characters": dict(sorted(removed_characters.items())),
+        "field_values": dict(sorted(field_values.items())),
         "row_digests": {"quarantine": hex_digest(quarantine_digest)},
         "files": sorted({piece.file for piece in part}),
     }
@@ -261,6 +264,7 @@ _NO_DOCUMENTS: dict[str, Any] = {
     "quarantine_reasons": {},
     "removals": {},
     "removed_characters": {},
+    "field_values": {},
     "languages": {},
     "personal_data": {},
     "row_digests": dict.fromkeys(("documents", "rejected", "quarantine"), hex_digest(0)),

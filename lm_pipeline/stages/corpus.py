@@ -1,10 +1,9 @@
 """Corpus nodes: `raw_documents/<corpus>`, `documents/<corpus>` and `corpus_statistics/<corpus>`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lm_pipeline.artifacts import Artifact
 from lm_pipeline.graph import Build, Node, numbers
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import CorpusSpec
@@ -111,28 +110,15 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
     build.staging.parts = artifacts
     build.staging.content_digest = summary["row_digests"]["documents"]
     build.staging.summary = {**summary, "num_parts": len(parts), "num_parts_built": num_built}
-    if summary["documents"] and (empty := _empty_fields(spec, artifacts)):
-        build.staging.summary["empty_fields"] = empty
-        told = ", ".join(f"{role}: {name}" for role, name in empty.items())
-        build.log(f"no document has a value for {told} (`fields`). A misspelt name is one cause: correct it")
+    declared = spec.fields.model_dump(exclude={"text"}, exclude_none=True)
+    empty = [f"{role}: {name}" for role, name in declared.items() if not summary["field_values"].get(role)]
+    if empty and summary["documents"]:
+        build.log(f"no document has a value for {', '.join(empty)} (`fields`): is the name misspelt?")
     build.log(
         f"{summary['kept']:,} documents kept, {summary['rejected']:,} rejected, {summary['quarantined']:,} quarantined;"
         f" {num_built} of {len(parts)} parts built, the others were there"
     )
     build.spool.metrics(0, numbers(build.staging.summary))
-
-
-def _empty_fields(spec: CorpusSpec, parts: Sequence[Artifact]) -> dict[str, str]:
-    """Of the fields that are declared and need not be there, by role, those that are null in every document."""
-    import polars as pl
-
-    empty = spec.fields.model_dump(exclude={"text", "target"}, exclude_none=True)
-    for part in parts:
-        if not empty:  # nearly always after the first part
-            break
-        columns = pl.read_parquet(part.path("documents.parquet"), columns=list(empty))
-        empty = {role: name for role, name in empty.items() if columns[role].is_null().all()}
-    return empty
 
 
 def _write_statistics(name: str, build: Build) -> None:
