@@ -130,8 +130,16 @@ def find_controls(folder: Path, tokenizer: Any) -> Controls:
             f"The tokenizer of {folder} says of no token that it begins or ends a text (bos_token, eos_token)."
         )
     special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    excluded = ({bos, found["pad"], found["mask"]} | special - {tokenizer.token_to_id("[UNK]")}) - {eos, None}
+    excluded = ({bos, found["pad"], found["mask"]} | special - {_unknown(tokenizer)}) - {eos, None}
     return Controls(bos, eos, found["pad"], found["mask"], tuple(sorted(i for i in excluded if i is not None)), 0)
+
+
+def _unknown(tokenizer: Any) -> int | None:
+    """What stands in a text for characters without a piece; None where bytes do."""
+    model = json.loads(tokenizer.to_str())["model"]
+    if model.get("byte_fallback"):
+        return None
+    return model["unk_id"] if "unk_id" in model else tokenizer.token_to_id(model.get("unk_token") or "")
 
 
 def _open(path: Path) -> Any:

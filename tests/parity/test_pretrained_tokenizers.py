@@ -85,6 +85,27 @@ def test_a_real_llama_s_tokenizer_reads_and_writes_both_languages(shared_data, t
     assert ours.is_byte.sum() == 256
 
 
+@pytest.mark.parametrize("kind", ["BPE", "Unigram", "WordLevel"])
+def test_the_unknown_piece_is_text_where_texts_are_encoded_with_it(kind, tmp_path):
+    from tokenizers import AddedToken, Tokenizer, models
+
+    pieces = ["<s>", "</s>", "<unk>", "a"]
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    model = {
+        "BPE": lambda: models.BPE(ids, [], unk_token="<unk>"),
+        "Unigram": lambda: models.Unigram([(piece, -1.0) for piece in pieces], unk_id=2),
+        "WordLevel": lambda: models.WordLevel(ids, unk_token="<unk>"),
+    }[kind]()
+    theirs = Tokenizer(model)
+    theirs.add_special_tokens([AddedToken(piece, special=True) for piece in pieces[:3]])
+    theirs.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "out").mkdir()
+    import_tokenizer(tmp_path, tmp_path / "out")
+    ours = load_tokenizer(tmp_path / "out/tokenizer.json")
+    assert ours.encode("法").tolist() == [2]
+    assert ours.controls.excluded == (0,)
+
+
 def test_what_is_no_tokenizer_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(InputError, match=r"has no tokenizer\.json\. Load it with transformers"):
         import_tokenizer(tmp_path, tmp_path)
