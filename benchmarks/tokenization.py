@@ -116,6 +116,7 @@ def compare(graph: Graph, home: Home, dataset: str, language: str, rounds: int) 
     splits = built.summary["splits"].values()
     num_documents = sum(split["documents"] for split in splits)
     own_tokens = sum(split["tokens"] for split in splits) - 2 * num_documents
+    assert own_tokens == tokens, f"not the same work: {own_tokens} tokens, and {tokens}"
     size = sum(split["bytes"] for split in splits) / 1e6
     return {
         "name": f"tokenized dataset, {dataset}, {language}",

@@ -6,6 +6,7 @@ A file is complete or it has another name: `.part` until its last byte is there.
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from lm_pipeline.errors import InputError
 
 NUM_THREADS = 16
 """Downloads at a time, where the file system allows several: they wait for the network, not for this machine."""
+
+PAUSES_SECONDS = (0.3, 1.5)
+"""Before another attempt at a file that a server did not give."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def download(
             _link(known.location, target)
         else:
             complete = work / (item.key or f"unversioned-{number}")
-            sha256 = _get(system, item, complete)
+            sha256 = _get_patiently(system, item, complete)
             _link(complete, target)
         return RawFile(item.name, target.stat().st_size, sha256, target), is_new
 
@@ -102,6 +106,18 @@ def _sha256_of(kept: Kept, num_bytes: int | None) -> str | None:
     except FileNotFoundError:  # another process' download, which that has published since
         return None
     return sha256 if kept.sha256 in (None, sha256) else None
+
+
+def _get_patiently(system: AbstractFileSystem, item: Download, complete: Path) -> str:
+    """One refused or broken connection among a hundred thousand must not cost the others."""
+    for pause in PAUSES_SECONDS:
+        try:
+            return _get(system, item, complete)
+        except (InputError, FileNotFoundError, PermissionError, TimeoutError):
+            raise  # it would be the same again
+        except Exception:  # noqa: BLE001 - each file system has errors of its own; the last attempt raises its
+            time.sleep(pause)
+    return _get(system, item, complete)
 
 
 def _get(system: AbstractFileSystem, item: Download, complete: Path) -> str:

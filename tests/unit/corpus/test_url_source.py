@@ -14,7 +14,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from lm_pipeline.corpus import url_source
+from lm_pipeline.corpus import downloads, url_source
 from lm_pipeline.corpus.raw_files import raw_files
 from lm_pipeline.corpus.url_source import Earlier
 from lm_pipeline.errors import InputError, UnavailableError
@@ -125,6 +125,34 @@ def test_what_a_server_answers_is_said(tmp_path: Path):
         server.shutdown()
 
 
+def test_a_server_that_fails_now_and_then_is_asked_again(tmp_path: Path):
+    asked: list[str] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "6")
+            self.send_header("ETag", '"1"')
+            self.end_headers()
+
+        def do_GET(self):
+            asked.append(self.path)
+            if len(asked) < 3:
+                self.send_error(503)
+                return
+            self.do_HEAD()
+            self.wfile.write("法律".encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert fetched(f"http://127.0.0.1:{server.server_port}/a.txt", tmp_path) == {"a.txt": "法律".encode()}
+        server.shutdown()
+    assert len(asked) == 3
+
+
 def test_a_folder_over_http_is_read_recursively_and_its_changes_are_seen(http, tmp_path: Path):
     source = UrlSource(url=f"{http}/", exclude=("*.jsonl",))
     before = url_source.identify(source, Home(tmp_path))
@@ -140,12 +168,13 @@ def test_a_folder_over_http_is_read_recursively_and_its_changes_are_seen(http, t
     assert fetched(f"{http}/", tmp_path)["deep/er/a.txt"] == b"longer"
 
 
-def test_what_an_earlier_artifact_or_a_killed_run_has_is_not_downloaded_again(http, asked, tmp_path: Path):
+def test_what_an_earlier_artifact_or_a_killed_run_has_is_not_downloaded_again(http, asked, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(downloads, "PAUSES_SECONDS", ())  # others would be complete before the server is given up
     folder, home, work = tmp_path / "served/many", Home(tmp_path / "data"), tmp_path / "work/raw_documents"
     folder.mkdir()
-    for number in range(40):
-        (folder / f"{number:02}.txt").write_text(f"法律 {number}")
-    (folder / "05-broken.txt").write_text("the server fails at this one")
+    for number in range(300):
+        (folder / f"{number:03}.txt").write_text(f"法律 {number}")
+    (folder / "000-broken.txt").write_text("the server fails at this one")
     source = UrlSource(url=f"{http}/many/")
 
     def fetch(name: str, before: str | None = None) -> tuple[dict, Path]:
@@ -160,27 +189,27 @@ def test_what_an_earlier_artifact_or_a_killed_run_has_is_not_downloaded_again(ht
     with pytest.raises(UnavailableError):
         fetch("first")
     downloaded = sum(path.suffix != ".part" for path in (work / "first").iterdir())
-    assert 0 < downloaded < 40
-    (folder / "05-broken.txt").unlink()
+    assert 0 < downloaded < 300
+    (folder / "000-broken.txt").unlink()
     summary, second = fetch("second")  # another list of files, so another folder for work
-    assert (summary["num_files"], summary["num_downloaded"]) == (40, 40 - downloaded)
-    assert len(set(asked)) == len(asked) == 40 - downloaded
+    assert (summary["num_files"], summary["num_downloaded"]) == (300, 300 - downloaded)
+    assert len(set(asked)) == len(asked) == 300 - downloaded
     shutil.rmtree(work)  # publishing an artifact and collecting garbage do that
-    (folder / "07.txt").write_text("written again")
+    (folder / "007.txt").write_text("written again")
     (folder / "new.txt").write_text("new")
     summary, third = fetch("third", "second")
-    assert sorted(asked) == ["07.txt", "new.txt"]
-    assert (summary["num_files"], summary["num_downloaded"]) == (41, 2)
-    same = third / "files/08.txt"
-    assert same.stat().st_ino == (second / "files/08.txt").stat().st_ino
+    assert sorted(asked) == ["007.txt", "new.txt"]
+    assert (summary["num_files"], summary["num_downloaded"]) == (301, 2)
+    same = third / "files/008.txt"
+    assert same.stat().st_ino == (second / "files/008.txt").stat().st_ino
     assert all(
         hashlib.sha256(f.location.read_bytes()).hexdigest() == f.sha256 for f in raw_files(third / "files.parquet")
     )
     same.unlink()
     same.write_text("damaged")
     summary, fourth = fetch("fourth", "third")
-    assert asked == ["08.txt"]
-    assert (fourth / "files/08.txt").read_text() == "法律 8"
+    assert asked == ["008.txt"]
+    assert (fourth / "files/008.txt").read_text() == "法律 8"
     assert summary["num_downloaded"] == 1
 
 
@@ -283,7 +312,7 @@ def test_a_protocol_without_its_package_says_what_to_install(tmp_path: Path, url
 import sys
 from pathlib import Path
 sys.modules[{module!r}] = None
-from lm_pipeline.corpus import url_source
+from lm_pipeline.corpus import downloads, url_source
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import UrlSource
@@ -299,7 +328,7 @@ except InputError as error:
 def test_hugging_face_out_of_reach_says_what_to_check(tmp_path: Path):
     code = f"""
 from pathlib import Path
-from lm_pipeline.corpus import url_source
+from lm_pipeline.corpus import downloads, url_source
 from lm_pipeline.errors import UnavailableError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import UrlSource
