@@ -54,6 +54,8 @@ def resolve(
         environment: describes the machine.
         folder: where measurements are kept.
     """
+    if training.num_steps == 0:
+        return _unmeasured(model, training)
     subject = {
         **environment,
         "model": model.spec.model_dump(mode="json"),
@@ -84,6 +86,18 @@ def resolve(
             folder, "compiled", {**subject, **chosen}, lambda: _measure_compiled(model, batch, choices)
         )
         choices = decide({**timings, **compiled}, training)
+    apply(model, choices)
+    return choices
+
+
+def _unmeasured(model: LanguageModel, training: Training) -> Choices:
+    """What is `auto` where no step is trained: the validation of published weights depends on no machine's timings."""
+    plain = {"precision": "float32", "attention": "fused", "compile": False, "thread_sharing": "operations"}
+    open_settings = {name: value for name, value in plain.items() if getattr(training, name) == "auto"}
+    nothing: Timings = {"matmul_seconds": {}, "step_seconds": {}, "sharing_seconds": {}, "undivided": None}
+    choices = decide(nothing, training.model_copy(update=open_settings))
+    for name in open_settings:
+        choices[name]["reason"] = "no step is trained, so nothing is measured"
     apply(model, choices)
     return choices
 

@@ -49,6 +49,22 @@ def test_a_machine_and_shape_are_measured_once(tmp_path, monkeypatch):
         resolve(model, batch(), Training(), MACHINE | {"threads": 2}, tmp_path)
 
 
+def test_where_no_step_is_trained_nothing_is_measured(tmp_path, monkeypatch):
+    for name in ("_measure", "_measure_sharing", "_measure_compiled"):
+        monkeypatch.setattr(choices, name, lambda *_: pytest.fail("measured"))
+    model = build_model(SPECS["transformer"], 40, 8)
+    chosen = resolve(model, batch(), Training(num_steps=0, attention="explicit"), MACHINE, tmp_path)
+    values = {name: choice["value"] for name, choice in chosen.items()}
+    assert values == {
+        "precision": "float32",
+        "attention": "explicit",
+        "compile": False,
+        "thread_sharing": "operations",
+    }
+    assert "no step is trained" in chosen["precision"]["reason"]
+    assert chosen["attention"]["reason"] == choices.IS_SET
+
+
 def test_what_is_set_is_not_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(choices, "_measure", lambda *_: pytest.fail("measured"))
     training = Training(precision="float32", attention="explicit", compile=False)
