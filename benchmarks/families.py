@@ -116,7 +116,7 @@ def read(project: Project, name: str) -> Trained:
 
 def table(trained: dict[str, Trained], counted: Trained) -> list[str]:
     """Markdown: a row a family."""
-    titles = ["family", "parameters", "FLOPs a token", "tokens", "FLOPs", "seconds", "of peak", "loss"]
+    titles = ["family", "parameters", "FLOPs a token", "tokens", "FLOPs", "seconds", "loss"]
     titles += ["test, bits/byte", "95 %"]
     lines = [f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 1)}"]
     for kind, each in trained.items():
@@ -128,7 +128,6 @@ def table(trained: dict[str, Trained], counted: Trained) -> list[str]:
             si(each.spec.training.num_steps * each.spec.training.batch_size * each.spec.training.context_length),
             si(flops),
             decimal(seconds, 1),
-            f"{each.training['mfu']:.0%}",
             decimal(loss),
             decimal(each.overall["bits_per_byte"]),
             interval(each.overall["bits_per_byte_interval"]),
@@ -141,7 +140,6 @@ def table(trained: dict[str, Trained], counted: Trained) -> list[str]:
         si(counted.training["num_tokens"]),
         "–",
         decimal(counted.training["wall_seconds"], 1),
-        "–",
         decimal(counted.training["best_validation_loss"]),
         decimal(counted.overall["bits_per_byte"]),
         interval(counted.overall["bits_per_byte_interval"]),
