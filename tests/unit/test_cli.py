@@ -49,7 +49,7 @@ def test_every_command_explains_itself(run, command, option):
     assert code == 0
     assert out.startswith(f"Usage: lm-pipeline {command} ")
     assert err == ""
-    undescribed = [line for line in out.splitlines() if re.fullmatch(r"  -[-\w, ]+( [A-Z:/_]+)?", line)]
+    undescribed = [line for line in out.splitlines() if re.fullmatch(r"  -[-\w]+(, --[-\w]+)?( [A-Z:/_]+)?", line)]
     assert undescribed == []
 
 

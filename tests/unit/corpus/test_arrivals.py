@@ -185,7 +185,7 @@ def test_memory_grows_by_some_bytes_a_document_not_by_its_text(tmp_path: Path) -
     # All are candidates here: their shingles alone are 8 bytes a word, 4,800 a document.
     per_document = (peaks["large"] - peaks["small"]) / num_more
     print(f"{peaks}, {per_document:.0f} bytes a document")
-    assert per_document < 1600  # 630 to 900 measured; what the allocator holds back varies by megabytes
+    assert per_document < 2400  # 630 to 1,430 measured: what the allocator holds back varies by megabytes
 
 
 def synthetic(num: int, seed: int) -> list[tuple[str, None]]:

@@ -85,7 +85,7 @@ def make_job(tmp_path_factory) -> Callable[..., Job]:
             torch.manual_seed(1)
             model = build_model(published_spec(spec), VOCAB_SIZE, 8)
         folder = tmp_path_factory.mktemp("base")
-        save_model(model.state_dict(), {}, folder)
+        save_model(model.state_dict(), {"model": published_spec(spec).model_dump(mode="json")}, folder)
         return folder
 
     def make(family: str, work_dir: Path, **settings) -> Job:
