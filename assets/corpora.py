@@ -5,7 +5,7 @@ import dagster as dg
 from assets.checks import check_specs
 from assets.metadata import rejected_metadata
 from assets.run import materialize_asset, result
-from lm_pipeline.artifacts import digest_of
+from lm_pipeline.digests import digest_of
 
 CORPORA = dg.DynamicPartitionsDefinition(name="corpora")
 RAW = dg.AssetKey("raw_documents")

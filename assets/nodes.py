@@ -9,7 +9,7 @@ from assets.corpora import DOCUMENTS
 from assets.instance import ACCELERATOR
 from assets.run import materialize_asset, result
 from assets.schedules import experiment_schedule
-from lm_pipeline.artifacts import digest_of
+from lm_pipeline.digests import digest_of
 from lm_pipeline.graph import Node
 from lm_pipeline.specs import DatasetSpec, ExperimentSpec
 from lm_pipeline.stages.dataset import dataset_nodes

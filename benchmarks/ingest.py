@@ -19,10 +19,10 @@ from pathlib import Path
 from filter_documents import chinese, english
 from measuring import ROOT, cpu_seconds, write_result
 
-from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus.decisions import decide_part
 from lm_pipeline.corpus.documents import clean_part, merge_summaries, plan_parts
 from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.cleaning import Cleaning
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource
 

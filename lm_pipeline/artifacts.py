@@ -7,18 +7,16 @@ On disk, below `Store.root`:
     <stage>/<key>.lock                     flock held by whoever is building
     in_use.lock                            flock shared by all builds, so that gc takes nothing that they found
     work/<stage>/<key>/...                 resumable work in progress (training), under the same lock
-    refs/<asset>.json                      the only mutable files: asset -> stage and key, replaced atomically
+    refs/...                               the only mutable files: asset -> stage and key (see `references`)
 
 The *key* (address) is the digest of the content digests of the inputs, the spec fields that the stage reads and the
 stage-version literal. The *digest* is that of the content: it is what downstream keys and Dagster's data versions use.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,33 +24,15 @@ from pathlib import Path
 from typing import Any
 
 from lm_pipeline import locks
-from lm_pipeline.disk import explaining_a_full_disk
+from lm_pipeline.digests import digest_file, digest_of
+from lm_pipeline.disk import explaining_a_full_disk, fsync
 from lm_pipeline.errors import BusyError, CorruptArtifactError, MissingArtifactError
 from lm_pipeline.locks import Held
+from lm_pipeline.references import References
 
 MANIFEST = "manifest.json"
 IN_USE = "in_use.lock"
 FORMAT = 1
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: one text for one value.
-
-    >>> canonical_json({"b": 1, "a": [1.0, None]})
-    '{"a":[1.0,null],"b":1}'
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def digest_of(value: Any) -> str:
-    """Hex SHA-256 of a JSON value's canonical text."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -172,11 +152,8 @@ class Staging:
     parts: list[Artifact] = field(default_factory=list)
 
 
-class Store:
+class Store(References):
     """Artifacts on a local disk."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """The published artifact at this address, or None.
@@ -317,13 +294,13 @@ class Store:
             _require_intact(fence, stage, staging.key)
         files = {}
         for path in sorted(p for p in staging.path.rglob("*") if p.is_file()):
-            _fsync(path)
+            fsync(path)
             name = path.relative_to(staging.path).as_posix()
             files[name] = {"bytes": path.stat().st_size, "sha256": digest_file(path)}
             if name in staging.volatile:
                 files[name]["volatile"] = True
         for folder in [staging.path, *(p for p in staging.path.rglob("*") if p.is_dir())]:
-            _fsync(folder)
+            fsync(folder)
         content: dict[str, Any] = {name: entry["sha256"] for name, entry in files.items() if not entry.get("volatile")}
         if staging.parts:
             content["parts"] = [item.digest for item in staging.parts]
@@ -345,7 +322,7 @@ class Store:
         # Its first name lies in the attempt and stays there, so that at no instant there is anything to clean up.
         written = staging.path / MANIFEST
         written.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-        _fsync(written)
+        fsync(written)
         for fence in fences:
             _require_intact(fence, stage, staging.key)
         try:
@@ -354,8 +331,8 @@ class Store:
             raise BusyError(
                 f"Another process published {stage.name}/{staging.key} meanwhile: materialize again to use it."
             ) from None
-        _fsync(directory)
-        _fsync(directory.parent)
+        fsync(directory)
+        fsync(directory.parent)
         return Artifact(directory, manifest)
 
     def set_ref(self, asset: str, artifact: Artifact, note: Mapping[str, Any] | None = None) -> None:
@@ -363,70 +340,15 @@ class Store:
         value = {"stage": artifact.stage, "key": artifact.key, "digest": artifact.digest, **(note or {})}
         self._write_ref(asset, value)
 
-    def set_failure(self, asset: str, message: str) -> None:
-        """Record that building the asset's next version failed; cleared by `clear_failure`."""
-        self._write_ref(f"failed/{asset}", {"message": message, "time": time.time()})
-
-    def clear_failure(self, asset: str) -> None:
-        """Forget the asset's recorded failure, if any."""
-        self._ref_path(f"failed/{asset}").unlink(missing_ok=True)
-
-    def failure(self, asset: str) -> str | None:
-        """Message of the asset's last failure, if it has not been built since."""
-        try:
-            return json.loads(self._ref_path(f"failed/{asset}").read_text("utf-8"))["message"]
-        except FileNotFoundError:
-            return None
-
     def ref(self, asset: str) -> Artifact | None:
         """The asset's current artifact, or None when it was never materialized (or was collected)."""
         address = self.ref_address(asset)
         return self.find(*address) if address else None
 
-    def ref_address(self, asset: str) -> tuple[str, str] | None:
-        """Stage and key of the asset's current artifact, whether it still exists or not.
-
-        Raises:
-            CorruptArtifactError: the ref cannot be read.
-        """
-        path = self._ref_path(asset)
-        try:
-            value = json.loads(path.read_bytes())
-            return value["stage"], value["key"]
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorruptArtifactError(
-                f"{path} does not name an artifact ({error!r}). Delete it and run `lm-pipeline materialize {asset}`."
-            ) from error
-
-    def assets(self) -> list[str]:
-        """Names of all assets that were ever materialized."""
-        folder = self.root / "refs"
-        names = [path.relative_to(folder).as_posix().removesuffix(".json") for path in sorted(folder.rglob("*.json"))]
-        return [name for name in names if not name.startswith("failed/")]
-
     def refs(self) -> dict[str, Artifact]:
         """Every asset's current artifact."""
         found = {asset: self.ref(asset) for asset in self.assets()}
         return {asset: artifact for asset, artifact in found.items() if artifact is not None}
-
-    def _ref_path(self, asset: str) -> Path:
-        return self.root / "refs" / f"{asset}.json"
-
-    def _write_ref(self, asset: str, value: Mapping[str, Any]) -> None:
-        path = self._ref_path(asset)
-        temporary = path.with_suffix(".tmp")  # always the same: what a killed process left is written over
-        what = f"the ref of {asset}"
-        with explaining_a_full_disk(what, self.root), locks.exclusive(temporary, what, wait_seconds=60):
-            try:
-                temporary.write_text(canonical_json(value) + "\n", "utf-8")
-                _fsync(temporary)
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            _fsync(path.parent)
 
     def ancestors(self, artifact: Artifact) -> Iterator[Artifact]:
         """The artifact, its parts and all it was made from, each once, following manifest digests only.
@@ -471,11 +393,3 @@ def _require_intact(fence: Held, stage: Stage, key: str) -> None:
             f"{fence.path} was removed while {stage.name}/{key} was being built, so another process may be building it"
             " now. Nothing was published: materialize it again."
         )
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

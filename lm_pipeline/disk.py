@@ -1,4 +1,4 @@
-"""A full disk, said as a user can act on it."""
+"""What reaches the disk, and a disk that is full."""
 
 import errno
 import os
@@ -33,3 +33,12 @@ def explaining_a_full_disk(what: str, folder: Path) -> Iterator[None]:
             f"No disk space left while writing {what} below {folder} ({free:,.0f} MB free; {error}). What was there"
             " before is intact: free some space (`lm-pipeline gc` may help) and materialize again."
         ) from error
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

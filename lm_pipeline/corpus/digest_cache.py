@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lm_pipeline.artifacts import digest_file
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import HomeError, InputError
 from lm_pipeline.home import Home
 

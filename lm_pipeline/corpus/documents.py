@@ -22,7 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from lm_pipeline.artifacts import Artifact, canonical_json, digest_file
+from lm_pipeline.artifacts import Artifact
 from lm_pipeline.corpus.cleaning import clean_records
 from lm_pipeline.corpus.document_tables import (
     DECISIONS,
@@ -38,6 +38,7 @@ from lm_pipeline.corpus.document_tables import (
 from lm_pipeline.corpus.raw_files import RawFile, member_path, raw_path
 from lm_pipeline.corpus.readers.read import divisible, ranges, read_records
 from lm_pipeline.corpus.readers.records import ROLES, Quarantined, Record
+from lm_pipeline.digests import canonical_json, digest_file
 from lm_pipeline.errors import InputError, LmPipelineError
 from lm_pipeline.specs.corpus import CorpusSpec
 

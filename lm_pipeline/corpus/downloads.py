@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fsspec import AbstractFileSystem
 
-from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError
 
 NUM_THREADS = 16

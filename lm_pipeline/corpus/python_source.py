@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus.docstrings import find_docstrings
 from lm_pipeline.corpus.raw_files import RawFile, write_files
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import PythonSource

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lm_pipeline.artifacts import digest_of
 from lm_pipeline.corpus import path_source, python_source, url_source, wheel_source
 from lm_pipeline.corpus.digest_cache import digest_files
 from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.digests import digest_of
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import Source

@@ -12,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from lm_pipeline.artifacts import digest_of
 from lm_pipeline.corpus.downloads import Download, Kept, download
 from lm_pipeline.corpus.patterns import is_log, is_wanted, without_logs
 from lm_pipeline.corpus.raw_files import raw_files, write_files
+from lm_pipeline.digests import digest_of
 from lm_pipeline.errors import InputError, UnavailableError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import UrlSource

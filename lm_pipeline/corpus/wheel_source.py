@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus.raw_files import RawFile, write_files
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError, UnavailableError, nearest
 from lm_pipeline.home import Home
 from lm_pipeline.scratch import scratch_folder

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_pipeline import locks
-from lm_pipeline.artifacts import Artifact, Stage, Staging, digest_file, digest_of
+from lm_pipeline.artifacts import Artifact, Stage, Staging
+from lm_pipeline.digests import digest_file, digest_of
 from lm_pipeline.errors import CorruptArtifactError, MissingArtifactError
 from lm_pipeline.graph import Build, Node, numbers
 from lm_pipeline.provenance import provenance

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from lm_pipeline.artifacts import digest_file
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError
 from lm_pipeline.graph import Build, numbers
 from lm_pipeline.home import Home

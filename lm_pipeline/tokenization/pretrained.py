@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lm_pipeline.artifacts import digest_file
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.tokenization.controls import CONTROLS_FILE, Controls
 from lm_pipeline.tokenization.stretches import check_unicode

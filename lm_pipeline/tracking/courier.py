@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_pipeline.artifacts import digest_of
+from lm_pipeline.digests import digest_of
 from lm_pipeline.home import Home
 from lm_pipeline.tracking import server, view
 from lm_pipeline.tracking.spool import TrackingLink, read_events, state_path

@@ -20,7 +20,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lm_pipeline.artifacts import digest_file
+from lm_pipeline.digests import digest_file
+from lm_pipeline.disk import fsync
 from lm_pipeline.errors import CorruptArtifactError
 
 TENSORS = "tensors.safetensors"
@@ -69,12 +70,12 @@ def seal(staging: Path, step: int, state: dict[str, Any]) -> None:
     (staging / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1) + "\n", "utf-8")
     folders = [path for path in staging.rglob("*") if path.is_dir()]
     for path in (*paths, staging / MANIFEST, *folders, staging):
-        _fsync(path)
+        fsync(path)
     final = staging.parent / f"step-{step:08d}"
     if final.exists():
         shutil.rmtree(final)
     staging.rename(final)
-    _fsync(staging.parent)
+    fsync(staging.parent)
     for path in _found(staging.parent)[:-NUM_KEPT]:
         shutil.rmtree(path)
 
@@ -137,11 +138,3 @@ def _problem(path: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lm_pipeline.artifacts import digest_of
+from lm_pipeline.digests import digest_of
 
 PEAK_SIZES = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of the matrices whose product is timed for the peak."""

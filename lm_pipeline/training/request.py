@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from lm_pipeline.artifacts import digest_file
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import NeuralSpec, published_spec
 from lm_pipeline.models.ngram import NgramModel

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from lm_pipeline.artifacts import Stage, digest_of
+from lm_pipeline.artifacts import Stage
+from lm_pipeline.digests import digest_of
 from lm_pipeline.stages import versions
 
 DIGESTS = Path(__file__).with_name("digests.json")

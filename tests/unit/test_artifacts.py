@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_pipeline.artifacts import MANIFEST, Stage, Staging, Store, canonical_json, digest_file, digest_of
+from lm_pipeline.artifacts import MANIFEST, Stage, Staging, Store
+from lm_pipeline.digests import canonical_json, digest_file, digest_of
 from lm_pipeline.errors import BusyError, CorruptArtifactError, LmPipelineError, MissingArtifactError
 from lm_pipeline.garbage import collect_garbage
 

@@ -3,10 +3,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus.decisions import decide_part
 from lm_pipeline.corpus.documents import Slice, clean_part
 from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.cleaning import Blocklist, Cleaning, PersonalData, UrlRules, measuring_settings
 from lm_pipeline.specs.corpus import CorpusSpec, Fields, JsonlFormat, PathSource
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus import documents
 from lm_pipeline.corpus.cleaning import document_id
 from lm_pipeline.corpus.decisions import decide_part
@@ -27,6 +26,7 @@ from lm_pipeline.corpus.documents import (
 )
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.cleaning import Cleaning, LineRules
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource, TextFormat

@@ -12,7 +12,7 @@ LIMIT = 16 * 1024 * 1024  # the default of cleaning.max_line_bytes
 MEASURE = """
 import re, sys
 from pathlib import Path
-from lm_pipeline.artifacts import digest_file
+from lm_pipeline.digests import digest_file
 from lm_pipeline.corpus.documents import clean_part, plan_parts
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource, SqliteFormat

@@ -15,12 +15,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus.decisions import decide_part
 from lm_pipeline.corpus.documents import clean_part, merge_summaries, plan_parts
 from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import Range, divisible, ranges, read_records
 from lm_pipeline.corpus.readers.records import Quarantined
+from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.corpus import CorpusSpec
 
 PIECES = st.sampled_from(

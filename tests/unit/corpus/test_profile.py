@@ -1,11 +1,11 @@
 import polars as pl
 import pytest
 
-from lm_pipeline.artifacts import digest_file
 from lm_pipeline.corpus.decisions import decide_part
 from lm_pipeline.corpus.documents import CleanPart, Slice, clean_part
 from lm_pipeline.corpus.profile import draw_documents, profile_corpus
 from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.digests import digest_file
 from lm_pipeline.reports.corpus_page import write_corpus_page
 from lm_pipeline.reports.inspecting import printable, profile_text, samples_text
 from lm_pipeline.specs.corpus import CorpusSpec, Fields, PathSource
