@@ -331,10 +331,10 @@ def score(experiment: str, text: str, as_json: bool) -> None:
 @_json_option
 def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:
     """Write a trained model and its tokenizer for other programs, into a new folder."""
-    from lm_pipeline.export import EXPORTS
+    from lm_pipeline import export as exporting
     from lm_pipeline.project import load_project
 
-    value = EXPORTS[kind](load_project(), experiment, folder)
+    value = exporting.export(load_project(), experiment, folder, kind)
     if as_json:
         _print_json(value)
         return

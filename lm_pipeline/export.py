@@ -18,83 +18,56 @@ from lm_pipeline.tokenization.loading import load_tokenizer, tokenizer_file, tok
 from lm_pipeline.trained import current_checkpoint
 
 
-def export_huggingface(project: Project, experiment: str, folder: Path) -> dict[str, Any]:
-    """Write an experiment's model and tokenizer as `AutoModelForCausalLM` and `AutoTokenizer` load them.
+def export(project: Project, experiment: str, folder: Path, kind: str) -> dict[str, Any]:
+    """Write an experiment's model and tokenizer for other programs.
 
     Args:
         project: where it is declared and trained.
         experiment: its name.
         folder: where to write; made where it is absent, and else empty.
+        kind: the format, one of `EXPORTS`.
 
     Returns:
-        {"experiment", "model_type": theirs, "folder", "files"}.
+        {"experiment", "model_type": as the other side calls it, "folder", "files"}.
 
     Raises:
         MissingArtifactError: there is no such experiment, or it is not trained.
-        InputError: its model has no form that Hugging Face knows, or the folder is not empty.
+        InputError: the format has no form for the model, its package is not installed, or the folder is not empty.
     """
     model, tokenizer = _open(project, experiment, folder)
+    model_type = EXPORTS[kind](model, tokenizer, experiment, folder)
+    files = sorted(path.name for path in folder.iterdir())
+    return {"experiment": experiment, "model_type": model_type, "folder": str(folder), "files": files}
+
+
+def _export_huggingface(model: LanguageModel, tokenizer: Artifact, _: str, folder: Path) -> str:
+    """As `AutoModelForCausalLM` and `AutoTokenizer` load them: GPT-2, Llama and BERT forms."""
     form_of(model.spec)  # refuses before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     loaded = load_tokenizer(tokenizer_file(tokenizer))
-    kind = export_model(model, folder, loaded.controls)
     if loaded.is_lossless:
         export_tokenizer(loaded, tokenizer.manifest["spec"]["tokenizer"]["algorithm"], model.context_length, folder)
     else:
         _copy_tokenizer(tokenizer, folder)
-    return _written(experiment, kind, folder)
+    return export_model(model, folder, loaded.controls)
 
 
-def export_onnx(project: Project, experiment: str, folder: Path) -> dict[str, Any]:
-    """Write an experiment's model as `model.onnx`, and its tokenizer.
-
-    That is sentencepiece's `tokenizer.model`, or the files of a pretrained one.
-
-    Every neural family can be written. What is read begins with BOS.
-
-    Args:
-        project: where it is declared and trained.
-        experiment: its name.
-        folder: where to write; made where it is absent, and else empty.
-
-    Returns:
-        {"experiment", "model_type": the family, "folder", "files"}.
-
-    Raises:
-        MissingArtifactError: there is no such experiment, or it is not trained.
-        InputError: it is an n-gram model, the folder is not empty, or the extra `onnx` is not installed.
-    """
-    model, tokenizer = _open(project, experiment, folder)
+def _export_onnx(model: LanguageModel, tokenizer: Artifact, _: str, folder: Path) -> str:
+    """`model.onnx` of any neural family, and the tokenizer's files. What is read begins with BOS."""
     require_onnx()
     folder.mkdir(parents=True, exist_ok=True)
     export_onnx_model(model, folder)
     _copy_tokenizer(tokenizer, folder)
-    return _written(experiment, model.spec.family, folder)
+    return model.spec.family
 
 
-def export_gguf(project: Project, experiment: str, folder: Path) -> dict[str, Any]:
-    """Write an experiment's model and tokenizer as `model.gguf`, which llama.cpp runs.
-
-    Args:
-        project: where it is declared and trained.
-        experiment: its name.
-        folder: where to write; made where it is absent, and else empty.
-
-    Returns:
-        {"experiment", "model_type": the architecture, "folder", "files"}.
-
-    Raises:
-        MissingArtifactError: there is no such experiment, or it is not trained.
-        InputError: it has no form that llama.cpp computes, the folder is not empty, or the extra `gguf` is missing.
-    """
-    model, tokenizer = _open(project, experiment, folder)
+def _export_gguf(model: LanguageModel, tokenizer: Artifact, experiment: str, folder: Path) -> str:
+    """`model.gguf` with the tokenizer in it, which llama.cpp runs: GPT-2 and Llama forms."""
     loaded = load_tokenizer(tokenizer_file(tokenizer))
     require_gguf()
     check_form(model, loaded)  # refuses before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    algorithm = tokenizer.manifest["spec"]["tokenizer"]["algorithm"]
-    kind = export_gguf_model(model, loaded, algorithm, experiment, folder)
-    return _written(experiment, kind, folder)
+    return export_gguf_model(model, loaded, tokenizer.manifest["spec"]["tokenizer"]["algorithm"], experiment, folder)
 
 
 def _open(project: Project, experiment: str, folder: Path) -> tuple[LanguageModel, Artifact]:
@@ -116,10 +89,5 @@ def _copy_tokenizer(tokenizer: Artifact, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def _written(experiment: str, kind: str, folder: Path) -> dict[str, Any]:
-    files = sorted(path.name for path in folder.iterdir())
-    return {"experiment": experiment, "model_type": kind, "folder": str(folder), "files": files}
-
-
-EXPORTS = {"hf": export_huggingface, "onnx": export_onnx, "gguf": export_gguf}
-"""Formats, and what writes them."""
+EXPORTS = {"hf": _export_huggingface, "onnx": _export_onnx, "gguf": _export_gguf}
+"""Formats, and what writes them into a folder, which it makes; each returns what the other side calls the model."""

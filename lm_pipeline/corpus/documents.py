@@ -160,14 +160,7 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
         }
         for records, quarantined in _batches(part, files, spec):
             documents = clean_records(corpus, records, spec)
-            bad = pl.DataFrame(
-                {
-                    "corpus": [corpus] * len(quarantined),
-                    "file": [file for file, _ in quarantined],
-                    **{name: [getattr(item, name) for _, item in quarantined] for name in QUARANTINE.names()[2:]},
-                },
-                schema=QUARANTINE,
-            )
+            bad = _quarantine_table(corpus, quarantined)
             tables["documents"].write(documents)
             tables["statistics"].write(documents)
             tables["quarantine"].write(bad)
@@ -197,6 +190,12 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
         "row_digests": {"quarantine": hex_digest(quarantine_digest)},
         "files": sorted({piece.file for piece in part}),
     }
+
+
+def _quarantine_table(corpus: str, quarantined: list[tuple[str, Quarantined]]) -> pl.DataFrame:
+    columns = {name: [getattr(item, name) for _, item in quarantined] for name in QUARANTINE.names()[2:]}
+    files = [file for file, _ in quarantined]
+    return pl.DataFrame({"corpus": [corpus] * len(files), "file": files, **columns}, schema=QUARANTINE)
 
 
 def _batches(

@@ -204,6 +204,8 @@ class _Child:
             if code < 0:
                 return _DiedError("unreadable", f"killed its reader (signal {-code}, {signal.Signals(-code).name})")
             return _DiedError("unreadable", f"ended its reader (exit code {code}): {self._tail()[-300:]}")
+        if seconds is None:
+            return _DiedError("unreadable", "its reader said no more, without ending")
         return _DiedError("timeout", f"nothing read for {seconds:g} s; extraction.time_limit_seconds")
 
     def _tail(self) -> str:
