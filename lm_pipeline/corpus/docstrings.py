@@ -80,10 +80,10 @@ def _added(call: ast.Call, module: str) -> Iterator[Docstring]:
         name = f"{module}.{name}"
     entries = last.elts if isinstance(last, ast.List) else [last]
     for entry in entries:
-        attribute = None
+        attribute, told = None, entry
         if isinstance(entry, ast.Tuple) and len(entry.elts) == 2:
-            attribute, entry = _literal(entry.elts[0]), entry.elts[1]  # noqa: PLW2901
-        text = _literal(entry)
+            attribute, told = _literal(entry.elts[0]), entry.elts[1]
+        text = _literal(told)
         if text is None:
             continue
         # C docstrings begin with a signature for `inspect`, ended by this mark.

@@ -53,7 +53,7 @@ def fingerprint(source: PathSource, home: Home) -> dict[str, Any]:
     return {"kind": "path", "base": str(base), "files": states}
 
 
-def fetch(source: PathSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:  # noqa: ARG001
+def fetch(source: PathSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:
     """Write `files.parquet`; the files stay where they are. `dangling_links` of the result were not read."""
     base = Path(identity["base"])
     files = (RawFile(name, size, sha256, base / name) for name, size, sha256 in identity["files"])
@@ -71,22 +71,22 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str
     elif glob.has_magic(str(start)):
         base = _fixed_part(start)
         # Not Path.glob, whose ** matches no files before Python 3.13.
-        found = glob.glob(str(start), recursive=True)  # noqa: PTH207
+        found = glob.glob(str(start), recursive=True)
     else:
         raise InputError(
             f"There is no {start} (source path {source.path!r}; relative paths start at {home.root.parent})."
             " Put the text there or correct `path`."
         )
     base = Path(os.path.normpath(base))
-    prefix = os.path.join(base, "")  # noqa: PTH118 - with a slash at its end
+    prefix = os.path.join(base, "")  # with a slash at its end
     names, dangling = [], []
     for path in map(os.path.normpath, found):  # strings: there may be a hundred thousand files
         name = path.removeprefix(prefix)
         if not is_wanted(name, source.include, source.exclude):
             continue
-        if os.path.isfile(path):  # noqa: PTH113
+        if os.path.isfile(path):
             names.append(_checked(name, path))
-        elif os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+        elif os.path.islink(path) and not os.path.exists(path):
             dangling.append(_checked(name, path))
     if not names:
         raise InputError(
@@ -101,7 +101,7 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str
 
 
 def _size(path: str) -> int:
-    return os.path.getsize(path) if os.path.isfile(path) else 0  # noqa: PTH202, PTH113
+    return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
 def _told(dangling: list[str]) -> str:
@@ -134,7 +134,7 @@ def _walk(folder: Path, exclude: Iterable[str]) -> list[str]:
                     continue
                 seen.add((status.st_dev, status.st_ino))
                 found += [f"{parent}/{name}" for name in names]
-                links += [path for name in folders if os.path.islink(path := f"{parent}/{name}")]  # noqa: PTH114
+                links += [path for name in folders if os.path.islink(path := f"{parent}/{name}")]
         pending = sorted(links)  # after all that is really there, so that no file gets its name from a link to it
     return found
 

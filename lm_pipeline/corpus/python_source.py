@@ -32,7 +32,7 @@ _SKIPPED_FOLDERS = {
 """Tests, text written by others and what is no Python."""
 
 
-def identify(source: PythonSource, home: Home) -> dict[str, Any]:  # noqa: ARG001
+def identify(source: PythonSource, home: Home) -> dict[str, Any]:
     """Versions of Python and of every named package.
 
     Raises:
@@ -48,7 +48,7 @@ def fingerprint(source: PythonSource, home: Home) -> dict[str, Any]:
     return identify(source, home)
 
 
-def fetch(source: PythonSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:  # noqa: ARG001
+def fetch(source: PythonSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:
     """Write `files/<package>.jsonl` with the fields text, group, label, name, and `files.parquet`.
 
     `group` is the module path down to two levels (`torch.nn`), so that a split never divides a module; `label` is the

@@ -38,7 +38,7 @@ _CREDENTIALS = {
 }
 
 
-def identify(source: UrlSource, home: Home) -> dict[str, Any]:  # noqa: ARG001
+def identify(source: UrlSource, home: Home) -> dict[str, Any]:
     """`[name, bytes, version]` of every file, as the server states them; null where it does not.
 
     Raises:
@@ -49,11 +49,9 @@ def identify(source: UrlSource, home: Home) -> dict[str, Any]:  # noqa: ARG001
         system, found, _ = _listed(source)
         files = []
         for name, (path, listed) in found.items():
-            version = _version(listed)
-            if version is None:  # a listing over http says nothing but names
-                listed = system.info(path)  # noqa: PLW2901
-                version = _version(listed)
-            files.append([name, listed.get("size"), version])
+            # A listing over http says nothing but names.
+            info = system.info(path) if _version(listed) is None else listed
+            files.append([name, info.get("size"), _version(info)])
     return {"kind": "url", "url": source.url, "files": files}
 
 
@@ -99,7 +97,7 @@ class Earlier:
 def fetch(
     source: UrlSource,
     identity: dict[str, Any],
-    home: Home,  # noqa: ARG001
+    home: Home,
     out: Path,
     earlier: Earlier | None = None,
 ) -> dict[str, Any]:

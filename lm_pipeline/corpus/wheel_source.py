@@ -18,7 +18,7 @@ from lm_pipeline.specs.corpus import WheelSource
 _TIMEOUT_SECONDS = 900
 
 
-def identify(source: WheelSource, home: Home) -> dict[str, Any]:  # noqa: ARG001
+def identify(source: WheelSource, home: Home) -> dict[str, Any]:
     """The pin: the hash says which bytes they are."""
     return {"kind": "wheel", **source.model_dump(include={"name", "version", "sha256", "member"})}
 
@@ -28,7 +28,7 @@ def fingerprint(source: WheelSource, home: Home) -> dict[str, Any]:
     return identify(source, home)
 
 
-def fetch(source: WheelSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:  # noqa: ARG001
+def fetch(source: WheelSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:
     """Copy the wheel to `out/files/` and write `files.parquet`, whose one entry names the member.
 
     Raises:

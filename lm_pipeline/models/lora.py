@@ -69,8 +69,9 @@ def merge_adapters(weights: Mapping[str, Tensor], spec: Lora) -> dict[str, Tenso
         plain = name.replace(BASE, ".")
         if plain != name and name.endswith("weight"):
             stem = name.removesuffix(f"{BASE}weight")
-            tensor = tensor + spec.alpha / spec.rank * weights[stem + UP] @ weights[stem + DOWN]  # noqa: PLW2901
-        merged[plain] = tensor
+            merged[plain] = tensor + spec.alpha / spec.rank * weights[stem + UP] @ weights[stem + DOWN]
+        else:
+            merged[plain] = tensor
     return merged
 
 

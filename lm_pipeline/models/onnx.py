@@ -44,7 +44,7 @@ def require_onnx() -> None:
         InputError: it is not.
     """
     try:
-        import onnx  # noqa: F401
+        import onnx  # noqa: F401 - whether it is there
     except ImportError as error:
         raise InputError("Export to ONNX needs the package onnx: `pip install 'lm-pipeline[onnx]'`.") from error
 

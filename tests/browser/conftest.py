@@ -16,7 +16,7 @@ from lm_pipeline.home import Home
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "assets"))  # for `tiny`
-import tiny  # noqa: E402
+import tiny  # noqa: E402 - after its path
 
 
 @dataclass(frozen=True)

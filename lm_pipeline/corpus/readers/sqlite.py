@@ -73,14 +73,15 @@ def _rows(file: Opened, connection: sqlite3.Connection, query: str) -> Iterator[
             rest = f"SELECT * FROM {inner} LIMIT {limit} OFFSET {number}"  # noqa: S608 (the user's own, read-only)
             with contextlib.suppress(sqlite3.DataError):  # "string or blob too big"
                 cursor = connection.execute(rest if number or limit == 1 else query)
-                _check_columns(file, [entry[0] for entry in cursor.description or ()], query)
+                names = [entry[0] for entry in cursor.description or ()]
+                _check_columns(file, names, query)
                 for row in cursor:
                     number, failed = number + 1, 0
-                    yield dict(zip([entry[0] for entry in cursor.description], row, strict=True))
+                    yield dict(zip(names, row, strict=True))
                 if limit == -1:
                     return
                 break
-            total = connection.execute(f"SELECT count(*) FROM {inner}").fetchone()[0]  # noqa: S608
+            total = connection.execute(f"SELECT count(*) FROM {inner}").fetchone()[0]  # noqa: S608 - the query of a declaration
         else:
             number, failed = number + 1, failed + 1
             yield None
