@@ -2,12 +2,13 @@
 
     python benchmarks/memory.py [--data ../shared/data] [--megabytes 100 400 1000] [--stages documents ...]
 
-The text is made of real sentences, English and Chinese, shuffled so that documents differ. Each stage runs in a process
+The text is made of real sentences, English and Chinese, their words shuffled so that documents differ. Validation and
+test hold out 2 MB each, whatever the size: n-grams of what is held out are kept in memory. Each stage runs in a process
 of its own, whose resident memory and that of all its children (`LM_PIPELINE_WORKERS` of them clean parts) is summed up
-every 20 ms; pages that several share are counted several times. Homes stay in `build/memory`, so it can be done in
-pieces: a stage that was cut off goes on, and what it took before counts. About one minute a 100 MB, for all stages, on
-two cores. Prints one JSON line a stage, keeps what other sizes have in `benchmarks/results/memory.json`, and draws
-`docs/images/memory.svg` and the table of `docs/scale.md`.
+every 50 ms; of a page that several share, each has its part (Linux's proportional set size). Homes stay in
+`build/memory`, so it can be done in pieces: a stage that was cut off goes on, and what it took before counts. About one
+minute a 100 MB, for all stages, on two cores. Prints one JSON line a stage, keeps what other sizes have in
+`benchmarks/results/memory.json`, and draws `docs/images/memory.svg` and the table of `docs/scale.md`.
 """
 
 import argparse
@@ -34,7 +35,7 @@ STAGES = {
     "token_shards": ["all/token_shards"],
 }
 """What is measured, and the assets that it makes."""
-SAMPLE_SECONDS = 0.02
+SAMPLE_SECONDS = 0.05
 FILE_MEGABYTES = 500
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 300, 60, 40
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e")
@@ -51,11 +52,18 @@ attributes:
   description: All of them.
   corpora: [text]
   tokenizer: {vocab_size: 8000, max_training_bytes: 4000000}
+  split: {validation_fraction: FRACTION, test_fraction: FRACTION}
 """
+HELD_OUT_MEGABYTES = 2
+"""Text of the validation and of the test split, each: what is held out does not grow with a corpus."""
 
 
 def documents(data: Path) -> Iterator[str]:
-    """Documents without end: 10 to 60 sentences of the same language each; one in three is Chinese."""
+    """Documents without end: 10 to 60 sentences of the same language each; one in three is Chinese.
+
+    The order of a sentence's words, or of its characters between commas, is shuffled too: repeated sentences would be
+    contamination, and hardly anything would be left to train on.
+    """
     generator = np.random.default_rng(0)
     pools = [
         [piece + mark for texts in sets.values() for text in texts for piece in text.split(mark) if piece.strip()]
@@ -64,7 +72,16 @@ def documents(data: Path) -> Iterator[str]:
     while True:
         pool = pools[int(generator.random() < 1 / 3)]
         chosen = generator.integers(0, len(pool), generator.integers(10, 61))
-        yield "\n\n".join("".join(pool[row] for row in rows) for rows in np.array_split(chosen, 3))
+        sentences = [shuffled(pool[row], generator) for row in chosen]
+        yield "\n\n".join("".join(sentences[i::3]) for i in range(3))
+
+
+def shuffled(sentence: str, generator: np.random.Generator) -> str:
+    """A sentence with its words, or its characters where it has no spaces, in another order; its mark stays last."""
+    is_spaced = sentence.endswith(". ")
+    parts = sentence.removesuffix(". ").split(" ") if is_spaced else list(sentence.removesuffix("。"))
+    mixed = [parts[i] for i in generator.permutation(len(parts))]
+    return " ".join(mixed) + ". " if is_spaced else "".join(mixed) + "。"
 
 
 def write_input(folder: Path, megabytes: int, data: Path) -> None:
@@ -85,7 +102,8 @@ def write_input(folder: Path, megabytes: int, data: Path) -> None:
     for name, text in (("text", CORPUS), ("all", DATASET)):
         path = folder / "defs" / name / "defs.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.replace("TEXT", str(folder / "text")), "utf-8")
+        fraction = f"{HELD_OUT_MEGABYTES / megabytes:.6f}"
+        path.write_text(text.replace("TEXT", str(folder / "text")).replace("FRACTION", fraction), "utf-8")
     (folder / "ready").touch()
 
 
@@ -109,21 +127,21 @@ def resident(process: psutil.Process) -> int:
     total = 0
     try:
         for each in (process, *process.children(recursive=True)):
-            total += each.memory_info().rss
-    except psutil.NoSuchProcess:
+            total += each.memory_full_info().pss
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         pass  # one ended meanwhile: the next sample counts
     return total
 
 
-def measure(folder: Path, stage: str) -> dict[str, float]:
-    """Peak in bytes and seconds of a stage, over all the runs that it took to make it."""
+def measure(folder: Path, stage: str) -> int:
+    """Peak in bytes of a stage, over all the runs that it took to make it."""
     record = folder / f"{stage}.json"
-    before = json.loads(record.read_text()) if record.exists() else {"bytes": 0, "seconds": 0.0, "done": False}
+    before = json.loads(record.read_text()) if record.exists() else {"bytes": 0, "done": False}
     if before["done"]:
-        return before
-    started, peak = time.monotonic(), before["bytes"]
+        return before["bytes"]
+    peak = before["bytes"]
     command = [sys.executable, __file__, "--child", str(folder), *STAGES[stage]]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         try:
             process = psutil.Process(running.pid)
             while running.poll() is None:
@@ -131,12 +149,11 @@ def measure(folder: Path, stage: str) -> dict[str, float]:
                 time.sleep(SAMPLE_SECONDS)
         finally:
             running.send_signal(signal.SIGINT)
-            seconds = round(before["seconds"] + time.monotonic() - started, 1)
-            now = {"bytes": peak, "seconds": seconds, "done": running.returncode == 0}
-            record.write_text(json.dumps(now))
-    if running.returncode:
-        raise SystemExit(f"{stage} ended with {running.returncode}")
-    return now
+            record.write_text(json.dumps({"bytes": peak, "done": running.returncode == 0}))
+        *_, last = running.communicate()[0].splitlines() or ["nothing"]
+    if running.returncode or json.loads(last)["reused"]:
+        raise SystemExit(f"{stage} ended with {running.returncode}: {last}")
+    return peak
 
 
 def previous() -> dict[tuple[int, str], dict]:
@@ -214,11 +231,11 @@ def main() -> None:
             measured = measure(folder, stage)
             lines[megabytes, stage] = {
                 "name": f"memory, {stage}, {megabytes} MB",
-                "ours": round(measured["bytes"] / 1e6),
+                "ours": round(measured / 1e6),
                 "peer": None,
                 "ratio": None,
                 "unit": "MB",
-                "work": f"{megabytes} MB of JSON lines, {os.cpu_count()} cores, {measured['seconds']:.0f} s",
+                "work": f"{megabytes} MB of JSON lines, {os.cpu_count()} cores",
                 "stage": stage,
                 "megabytes": megabytes,
             }

@@ -145,8 +145,9 @@ def half_frame(real, frame, path, **more):
     os.truncate(path, Path(path).stat().st_size // 2)
 
 
-def half_split(real, writer, frame, ids):
-    real(writer, frame[: len(ids) // 2], ids[: len(ids) // 2])
+def half_split(real, writer, frame, tokens, sizes, num_bytes):
+    rows = len(frame) // 2
+    real(writer, frame[:rows], tokens[: sizes[:rows].sum()], sizes[:rows], num_bytes[:rows])
 
 
 def half_digests(real, fresh, connection):
