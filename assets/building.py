@@ -13,7 +13,8 @@ from assets.corpora import CORPORA, DOCUMENTS, RAW, REJECTED, STATISTICS
 from assets.dead_runs import end_dead_runs, hold, release
 from assets.instance import open_instance
 from assets.run import ECHO
-from lm_pipeline.graph import Graph, Node, assets_of, status, topological, upstream
+from lm_pipeline.freshness import status
+from lm_pipeline.graph import Graph, Node, assets_of, topological, upstream
 from lm_pipeline.home import Home, find_home
 from lm_pipeline.project import load_project
 

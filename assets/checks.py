@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from lm_pipeline.artifacts import Artifact, Store
-from lm_pipeline.stages.dataset import AGAINST
+from lm_pipeline.stages.splits import AGAINST
 
 Verdict = tuple[bool, dict[str, Any]]
 

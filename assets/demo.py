@@ -6,7 +6,7 @@ import click
 
 from assets.building import Built, build
 from lm_pipeline.boards import current_boards
-from lm_pipeline.graph import status
+from lm_pipeline.freshness import status
 from lm_pipeline.home import Home
 from lm_pipeline.project import Project, load_project
 from lm_pipeline.reports.leaderboard import terminal_table

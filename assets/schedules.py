@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from lm_pipeline.graph import assets_of, status, upstream
+from lm_pipeline.freshness import status
+from lm_pipeline.graph import assets_of, upstream
 from lm_pipeline.project import load_project
 from lm_pipeline.specs import ExperimentSpec
 

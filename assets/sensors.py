@@ -5,7 +5,7 @@ import json
 import dagster as dg
 
 from assets.corpora import CORPORA, DOCUMENTS, RAW, REJECTED, STATISTICS
-from lm_pipeline.graph import status
+from lm_pipeline.freshness import status
 from lm_pipeline.project import load_project
 from lm_pipeline.specs.corpus import PathSource
 from lm_pipeline.specs.declarations import ignored_in_raw

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from lm_pipeline.artifacts import Store
 from lm_pipeline.errors import MissingArtifactError, nearest
-from lm_pipeline.graph import status
+from lm_pipeline.freshness import status
 from lm_pipeline.project import Project
 from lm_pipeline.stages.leaderboard import entry_of, failure_of
 

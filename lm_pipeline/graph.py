@@ -1,8 +1,8 @@
 """The graph of artifacts: what each asset is made from, whether it is current, and how it is built.
 
 A node's address is the digest of its inputs' contents, of the spec fields that it reads and of its stage's version.
-`materialize` builds one node from its inputs as they are materialized now; `status` walks the whole graph and says of
-each node whether it is what the declarations and the raw files ask for.
+`materialize` builds one node from its inputs as they are materialized now. Whether what exists is what is asked for now
+says `freshness`.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_pipeline.artifacts import Artifact, Stage, Staging, Store
-from lm_pipeline.errors import BusyError, LmPipelineError, MissingArtifactError, UnavailableError, nearest
+from lm_pipeline.errors import BusyError, LmPipelineError, MissingArtifactError, nearest
 from lm_pipeline.home import Home
 from lm_pipeline.provenance import provenance
 from lm_pipeline.tracking.spool import SpoolWriter, find_or_new_spool, is_held, last_status, spool_path
@@ -80,7 +80,6 @@ Graph = dict[str, Node]
 
 CHECK_FAILED = "CheckFailed"
 """How the recorded failure of an asset begins whose artifact exists, but must not be used."""
-_ABSENT = object()  # a key that is not there differs from one whose value is None
 
 
 @dataclass(frozen=True)
@@ -95,21 +94,6 @@ class Outcome:
     def spool_id(self) -> str:
         """The tracking spool of the build that made the artifact."""
         return self.artifact.manifest["provenance"]["spool"]
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a node stands.
-
-    Attributes:
-        status: `current`, `stale` (materialized, but declarations or inputs have moved on), `missing` or `failed`.
-        reason: why it is not current; empty when it is.
-    """
-
-    node: Node
-    status: str
-    reason: str
-    artifact: Artifact | None
 
 
 def get_node(graph: Graph, asset: str) -> Node:
@@ -227,7 +211,7 @@ def _current_inputs(node: Node, graph: Graph, store: Store) -> dict[str, Artifac
     inputs = {}
     for role, asset in node.inputs.items():
         if asset not in graph:
-            raise MissingArtifactError(_undeclared(node, asset, graph))
+            raise MissingArtifactError(undeclared(node, asset, graph))
         artifact = store.ref(asset)
         failure = store.failure(asset) or ""
         if failure.startswith(CHECK_FAILED) and role not in node.optional:
@@ -242,7 +226,7 @@ def _current_inputs(node: Node, graph: Graph, store: Store) -> dict[str, Artifac
     return inputs
 
 
-def _undeclared(node: Node, asset: str, graph: Graph) -> str:
+def undeclared(node: Node, asset: str, graph: Graph) -> str:
     """What to say about an input that nothing declares: only a dataset's corpora can be that."""
     corpus = asset.rsplit("/", 1)[-1]
     corpora = {item.owner for item in graph.values() if item.noun == "corpus"}
@@ -250,76 +234,6 @@ def _undeclared(node: Node, asset: str, graph: Graph) -> str:
         f"{node.asset} reads the corpus {corpus!r}, which does not exist. {nearest(corpus, corpora)} Declare it with"
         f" `lm-pipeline new corpus {corpus}`, or drop its files into the folder raw/{corpus}/ of the home."
     )
-
-
-def status(graph: Graph, home: Home, outside: bool = True, assets: Collection[str] | None = None) -> dict[str, State]:
-    """The state of every node, inputs before those made from them.
-
-    Args:
-        assets: those to look at, together with all that they are made from; None for all. The world outside is asked
-            about no others: a server that does not answer must not hold up what has nothing to do with it.
-        outside: whether raw files are compared with what was materialized (hashes new and changed ones).
-    """
-    store = Store(home.artifacts)
-    states: dict[str, State] = {}
-    for asset in topological(graph, assets):
-        states[asset] = _state(graph[asset], graph, states, store, home if outside else None)
-    return states
-
-
-def _state(node: Node, graph: Graph, states: Mapping[str, State], store: Store, home: Home | None) -> State:
-    artifact = store.ref(node.asset)
-    failure = store.failure(node.asset)
-    if failure is not None:
-        return State(node, "failed", failure, artifact)
-    if undeclared := [asset for asset in node.inputs.values() if asset not in graph]:
-        return State(node, "stale" if artifact else "missing", _undeclared(node, undeclared[0], graph), artifact)
-    if artifact is None:
-        collected = store.ref_address(node.asset) is not None
-        return State(node, "missing", "its artifact was deleted" if collected else "never materialized", None)
-    reason = _why_stale(node, artifact, states, home)
-    return State(node, "stale" if reason else "current", reason, artifact)
-
-
-def _why_stale(node: Node, artifact: Artifact, states: Mapping[str, State], home: Home | None) -> str:
-    """Why the artifact is not what is asked for now; empty if it is."""
-    upstream = {role: states[asset] for role, asset in node.inputs.items()}
-    behind = [
-        state.node.asset for role, state in upstream.items() if state.status != "current" and role not in node.optional
-    ]
-    if behind:
-        return f"made from what is not current: {', '.join(behind)}"
-    now = {role: state.artifact.digest for role, state in upstream.items() if state.artifact}
-    then = {role: entry["digest"] for role, entry in artifact.inputs.items()}
-    if changed := sorted(role for role in now.keys() | then.keys() if now.get(role) != then.get(role)):
-        return f"changed inputs: {', '.join(changed)}"
-    if artifact.manifest["stage_version"] != node.stage.version:
-        return "made by an earlier version of the stage"
-    world = artifact.manifest["spec"].get("outside", {})
-    if node.outside and home:
-        try:
-            world = node.outside(home)
-        except UnavailableError:
-            pass  # offline: what was fetched is the latest that is known
-        except LmPipelineError as error:
-            return str(error)
-    differences = changed_keys(artifact.manifest["spec"], node.address_spec(world))
-    return f"changed: {', '.join(differences)}" if differences else ""
-
-
-def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Dotted names of what differs between two JSON values.
-
-    >>> changed_keys({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 0})
-    ['a.c', 'd']
-    """
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return [
-            name
-            for key in sorted(old.keys() | new.keys())
-            for name in changed_keys(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{prefix}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [prefix]
 
 
 def topological(graph: Graph, assets: Collection[str] | None = None) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from lm_pipeline.artifacts import Artifact
-from lm_pipeline.graph import status
+from lm_pipeline.freshness import status
 from lm_pipeline.project import Project
 
 CORPUS_PARTS = ("kept", "rejected", "quarantined")

@@ -14,7 +14,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from lm_pipeline.graph import Graph, Outcome, State, materialize, status, topological, upstream
+from lm_pipeline.freshness import State, status
+from lm_pipeline.graph import Graph, Outcome, materialize, topological, upstream
 from lm_pipeline.home import Home
 from lm_pipeline.launch import supervise
 from lm_pipeline.project import build_graph

@@ -9,14 +9,8 @@ One sequence is one document. `<split>.documents.parquet` has a row for each, in
 back to its document and to the raw file's record.
 """
 
-import collections
 import dataclasses
-import itertools
-import os
 import struct
-from array import array
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,29 +20,22 @@ import pyarrow.parquet as pq
 
 from lm_pipeline.errors import CorruptArtifactError, MissingArtifactError
 from lm_pipeline.tokenization.controls import OURS, Controls
-from lm_pipeline.tokenization.tokenizer import Tokenizer, token_dtype
+from lm_pipeline.tokenization.tokenizer import token_dtype
 
 if TYPE_CHECKING:
     import polars as pl  # imported where used: it changes how a training child handles SIGINT
 
 SPLITS = ("train", "validation", "test")
 
-_MAGIC = b"MMIDIDX\0\0"
-_HEADER = struct.Struct("<9sQBQQ")
-_DTYPE_CODES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
+MAGIC = b"MMIDIDX\0\0"
+HEADER = struct.Struct("<9sQBQQ")
+DTYPE_CODES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
 
-_LOCATORS = ("document_id", "corpus", "file", "record", "byte_offset", "byte_length")
-_SCHEMA = pa.schema(
-    [(name, pa.string() if name in ("document_id", "corpus", "file") else pa.int64()) for name in _LOCATORS]
+LOCATORS = ("document_id", "corpus", "file", "record", "byte_offset", "byte_length")
+SCHEMA = pa.schema(
+    [(name, pa.string() if name in ("document_id", "corpus", "file") else pa.int64()) for name in LOCATORS]
     + [(name, pa.int64()) for name in ("token_offset", "num_tokens", "num_bytes")]
 )
-_ROW_GROUP = 65_536
-"""Rows of a Parquet row group, however the frames arrive: the files' bytes depend on the documents alone."""
-
-_BATCH_BYTES = 4 << 20
-"""Text that is tokenized at once."""
-
-_PREVIEW_TOKENS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,201 +126,25 @@ class Shard:
         return {**frame.row(0, named=True), "row": row, "position": token_offset - int(self.offsets[row])}
 
 
-def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
-    """Tokenize documents into the folder `out`: the three files of each split, even of an empty one.
-
-    Every document is decoded again and compared with its text. Memory is bounded by the frames that come, plus some
-    bytes a document.
-
-    Args:
-        documents: frames in canonical order with the columns document_id, corpus, file, record, byte_offset,
-            byte_length, text and split. A null split means that the document is excluded: it is counted, not written.
-        tokenizer: gives the ids.
-        out: an empty folder.
-
-    Returns:
-        Summary: `splits` and `per_corpus` (corpus, then split) with documents, tokens (BOS and EOS included) and bytes;
-        `excluded`; `round_trip_failures` (0 where the tokenizer is `lossless`); `bytes_per_token` and
-        `byte_fallback_fraction` over the tokens of the text (BOS and EOS left out); `num_used_pieces`; `top_pieces`;
-        `preview` (pieces of the first 200 training tokens); `dtype`; `vocab_size`.
-    """
-    from lm_pipeline.corpus.utf8 import utf8_buffers
-    from lm_pipeline.tokenization.framing import Framing
-
-    tokenizer.controls.write(out)
-    writers = {split: _SplitWriter(out, split, tokenizer) for split in SPLITS}
-    framing = Framing.of(tokenizer)
-    excluded = failures = 0
-    try:
-        for batch, (ids, begins) in _encoded(_batches(documents), tokenizer):
-            texts, splits = utf8_buffers(batch["text"]), batch["split"]
-            excluded += splits.null_count()
-            unknown = set(splits.unique()) - {*SPLITS, None}
-            assert not unknown, f"splits must be {SPLITS} or null, not {unknown}"
-            for split, writer in writers.items():
-                rows = (splits == split).arg_true().cast(int).to_numpy()
-                tokens, sizes, wrong = framing.framed(ids, begins, rows, texts, writer.piece_counts)
-                writer.write(batch.select(_LOCATORS)[rows], tokens, sizes, np.diff(texts[1])[rows])
-                failures += wrong
-    finally:
-        for writer in writers.values():
-            writer.close()
-    return {
-        "splits": {split: writer.total.as_dict() for split, writer in writers.items()},
-        "per_corpus": _per_corpus(writers),
-        "excluded": excluded,
-        "round_trip_failures": failures,
-        "lossless": tokenizer.is_lossless,
-        **_statistics(writers, tokenizer),
-        "preview": _preview(out, tokenizer),
-        "dtype": tokenizer.dtype.name,
-        "vocab_size": tokenizer.vocab_size,
-    }
-
-
-@dataclasses.dataclass
-class _Total:
-    documents: int = 0
-    tokens: int = 0
-    bytes: int = 0
-
-    def add(self, documents: int, tokens: int, num_bytes: int) -> None:
-        self.documents += documents
-        self.tokens += tokens
-        self.bytes += num_bytes
-
-    def as_dict(self) -> dict[str, int]:
-        return dataclasses.asdict(self)
-
-
-class _SplitWriter:
-    """Streams one split to disk; the index is written when it closes."""
-
-    def __init__(self, out: Path, split: str, tokenizer: Tokenizer) -> None:
-        self.index = out / f"{split}.idx"
-        self.dtype = tokenizer.dtype.newbyteorder("<")
-        self.data = (out / f"{split}.bin").open("wb")
-        self.documents = pq.ParquetWriter(out / f"{split}.documents.parquet", _SCHEMA, compression="zstd")
-        self.controls = tokenizer.controls
-        self.pending: list[pa.Table] = []
-        self.lengths = array("i")
-        self.total = _Total()
-        self.corpora: dict[str, _Total] = {}
-        self.piece_counts = np.zeros(tokenizer.vocab_size, np.int64)
-
-    def write(self, frame: "pl.DataFrame", tokens: np.ndarray, sizes: np.ndarray, num_bytes: np.ndarray) -> None:
-        """Append documents: their locators, their tokens end to end, and how many tokens and bytes each has."""
-        if len(frame) == 0:
-            return
-        tokens.astype(self.dtype, copy=False).tofile(self.data)
-        ends = np.cumsum(sizes)
-        columns = {name: frame[name].to_arrow() for name in _LOCATORS}
-        columns |= {"token_offset": self.total.tokens + ends - sizes, "num_tokens": sizes, "num_bytes": num_bytes}
-        self.pending.append(pa.table({name: pa.array(values) for name, values in columns.items()}).cast(_SCHEMA))
-        if sum(map(len, self.pending)) >= _ROW_GROUP:
-            self._flush(complete_groups_only=True)
-        self.lengths.extend(sizes.tolist())
-        self.total.add(len(frame), int(sizes.sum()), int(num_bytes.sum()))
-        names = frame["corpus"].to_numpy()
-        for corpus in frame["corpus"].unique(maintain_order=True):
-            mine = names == corpus
-            total = self.corpora.setdefault(corpus, _Total())
-            total.add(int(mine.sum()), int(sizes[mine].sum()), int(num_bytes[mine].sum()))
-
-    def close(self) -> None:
-        """Write what is pending, then the index."""
-        self._flush(complete_groups_only=False)
-        self.documents.close()
-        self.data.close()
-        lengths = np.frombuffer(self.lengths, np.int32) if self.lengths else np.empty(0, np.int32)
-        pointers = (np.cumsum(lengths, dtype=np.int64) - lengths) * self.dtype.itemsize
-        code = next(code for code, dtype in _DTYPE_CODES.items() if dtype == self.dtype)
-        with self.index.open("wb") as file:
-            file.write(_HEADER.pack(_MAGIC, 1, code, len(lengths), len(lengths) + 1))
-            file.write(lengths.astype("<i4").tobytes())
-            file.write(pointers.astype("<i8").tobytes())
-            file.write(np.arange(len(lengths) + 1, dtype="<i8").tobytes())
-
-    def _flush(self, complete_groups_only: bool) -> None:
-        if not self.pending:
-            return
-        table = pa.concat_tables(self.pending).combine_chunks()  # or page borders would follow the frames
-        num_rows = len(table) // _ROW_GROUP * _ROW_GROUP if complete_groups_only else len(table)
-        self.documents.write_table(table.slice(0, num_rows), row_group_size=_ROW_GROUP)
-        self.pending = [table.slice(num_rows)] if num_rows < len(table) else []
-
-
-def _batches(frames: Iterator["pl.DataFrame"]) -> Iterator["pl.DataFrame"]:
-    """Slices of about `_BATCH_BYTES` of text."""
-    for frame in frames:
-        filled = frame["text"].str.len_bytes().cast(int).cum_sum().to_numpy() // _BATCH_BYTES
-        starts = [0, *(np.flatnonzero(np.diff(filled)) + 1).tolist(), len(frame)]
-        for start, end in itertools.pairwise(starts):
-            if end > start:
-                yield frame[start:end]
-
-
-def _encoded(
-    batches: Iterator["pl.DataFrame"], tokenizer: Tokenizer
-) -> Iterator[tuple["pl.DataFrame", tuple[np.ndarray, np.ndarray]]]:
-    """Batches and their ids; while one is written the next one is encoded, on all cores."""
-    num_threads = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(1) as executor:
-        waiting: collections.deque[tuple[pl.DataFrame, Future[tuple[np.ndarray, np.ndarray]]]] = collections.deque()
-        for batch in batches:
-            waiting.append((batch, executor.submit(tokenizer.encode_flat, batch["text"].to_list(), num_threads)))
-            if len(waiting) > 1:
-                ready, ids = waiting.popleft()
-                yield ready, ids.result()
-        for ready, ids in waiting:
-            yield ready, ids.result()
-
-
-def _per_corpus(writers: dict[str, _SplitWriter]) -> dict[str, dict[str, dict[str, int]]]:
-    names = sorted({name for writer in writers.values() for name in writer.corpora})
-    return {
-        name: {split: writer.corpora.get(name, _Total()).as_dict() for split, writer in writers.items()}
-        for name in names
-    }
-
-
-def _statistics(writers: dict[str, _SplitWriter], tokenizer: Tokenizer) -> dict[str, Any]:
-    counts = np.sum([writer.piece_counts for writer in writers.values()], axis=0)
-    counts[[tokenizer.controls.bos, tokenizer.controls.eos, *tokenizer.controls.excluded]] = 0
-    num_text_tokens = max(int(counts.sum()), 1)
-    top = np.lexsort((np.arange(len(counts)), -counts))[:20]
-    return {
-        "bytes_per_token": sum(writer.total.bytes for writer in writers.values()) / num_text_tokens,
-        "byte_fallback_fraction": float(counts[tokenizer.is_byte].sum() / num_text_tokens),
-        "num_used_pieces": int((counts > 0).sum()),
-        "top_pieces": [{"id": int(i), "piece": tokenizer.piece(i), "count": int(counts[i])} for i in top if counts[i]],
-    }
-
-
-def _preview(out: Path, tokenizer: Tokenizer) -> list[str]:
-    ids = np.fromfile(out / "train.bin", tokenizer.dtype.newbyteorder("<"), _PREVIEW_TOKENS)
-    return [tokenizer.piece(i) for i in ids]
-
-
 def _read_index(path: Path, vocab_size: int | None) -> tuple[np.dtype, np.ndarray]:
     """Type of the ids and int64 [n + 1] token offsets, every field checked."""
     with path.open("rb") as file:
         content = file.read()
-    if len(content) < _HEADER.size:
-        raise CorruptArtifactError(f"{path} has {len(content)} bytes; a Megatron index has at least {_HEADER.size}.")
-    magic, version, code, count, document_count = _HEADER.unpack_from(content)
-    _expect(magic, _MAGIC, f"{path}: magic")
+    if len(content) < HEADER.size:
+        raise CorruptArtifactError(f"{path} has {len(content)} bytes; a Megatron index has at least {HEADER.size}.")
+    magic, version, code, count, document_count = HEADER.unpack_from(content)
+    _expect(magic, MAGIC, f"{path}: magic")
     _expect(version, 1, f"{path}: version")
-    if code not in _DTYPE_CODES:
+    if code not in DTYPE_CODES:
         raise CorruptArtifactError(f"{path}: dtype code is {code}; expected 8 (uint16) or 4 (int32).")
-    dtype = _DTYPE_CODES[code]
+    dtype = DTYPE_CODES[code]
     if vocab_size is not None:
         _expect(dtype.name, token_dtype(vocab_size).name, f"{path}: type of ids for a vocabulary of {vocab_size}")
     _expect(document_count, count + 1, f"{path}: entries of the document index")
-    _expect(len(content), _HEADER.size + 4 * count + 8 * count + 8 * (count + 1), f"{path}: bytes")
-    lengths = np.frombuffer(content, "<i4", count, _HEADER.size)
-    pointers = np.frombuffer(content, "<i8", count, _HEADER.size + 4 * count)
-    index = np.frombuffer(content, "<i8", count + 1, _HEADER.size + 12 * count)
+    _expect(len(content), HEADER.size + 4 * count + 8 * count + 8 * (count + 1), f"{path}: bytes")
+    lengths = np.frombuffer(content, "<i4", count, HEADER.size)
+    pointers = np.frombuffer(content, "<i8", count, HEADER.size + 4 * count)
+    index = np.frombuffer(content, "<i8", count + 1, HEADER.size + 12 * count)
     offsets = np.zeros(count + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     consistent = bool((lengths >= 2).all() and (pointers == offsets[:-1] * dtype.itemsize).all())

@@ -3,7 +3,7 @@
 import tiny
 
 from lm_pipeline.artifacts import Store
-from lm_pipeline.graph import status
+from lm_pipeline.freshness import status
 from lm_pipeline.project import load_project
 
 

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from lm_pipeline.artifacts import Store
-from lm_pipeline.graph import status
+from lm_pipeline.freshness import status
 from lm_pipeline.project import load_project
 
 KEYS = {

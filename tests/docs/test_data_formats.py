@@ -38,7 +38,7 @@ def test_tables_of_a_dataset(tmp_path):
     from lm_pipeline.corpus.repeated_text import COUNTS, CUTS, UNITS, UnitFiles, cut_repeated_text, write_units
     from lm_pipeline.corpus.splits import LEDGER_SCHEMA, split_documents
     from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, RepeatedText, Split
-    from lm_pipeline.tokenization.shards import _SCHEMA as SHARD
+    from lm_pipeline.tokenization.shards import SCHEMA as SHARD
 
     texts = ["one two three four five six", "eins zwei drei", "一二三四五六七"]
     places = {

@@ -37,7 +37,7 @@ from lm_pipeline.home import Home
 from lm_pipeline.project import build_graph
 from lm_pipeline.specs.declarations import load_declarations
 from lm_pipeline.stages import parts
-from lm_pipeline.tokenization import shards, tokenizer
+from lm_pipeline.tokenization import shard_writing, tokenizer
 from tests.faults.killing import Killer, watch_files
 
 # What the first call makes ready is made ready here, once; without a thread, for those do not survive a fork.
@@ -175,8 +175,8 @@ def watch(killer: Killer) -> None:
     killer.around(documents, "clean_records", "batch")
     killer.around(shingle_store.ShingleStore, "add", "shingles", half_shingles)
     killer.around(tokenizer.sentencepiece.SentencePieceTrainer, "train", "tokenizer")
-    killer.around(shards._SplitWriter, "write", "tokens", half_split)
-    killer.around(shards._SplitWriter, "close", "index")
+    killer.around(shard_writing._SplitWriter, "write", "tokens", half_split)
+    killer.around(shard_writing._SplitWriter, "close", "index")
     _watch_opening(killer)
 
 

@@ -176,7 +176,7 @@ def test_killed_at_instants_of_every_kind_the_dataset_is_as_if_nothing_had_happe
         "replace",
         "link",
         "fsync",
-        "spool",
+        "os.write",
         "log call",
         "tokens",
         "removal",

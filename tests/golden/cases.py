@@ -233,7 +233,7 @@ def tokenizer(folder: Path) -> str:
 def _shards_in(folder: Path) -> Path:
     import polars as pl
 
-    from lm_pipeline.tokenization.shards import write_shards
+    from lm_pipeline.tokenization.shard_writing import write_shards
     from lm_pipeline.tokenization.tokenizer import Tokenizer
 
     splits = ["train", "validation", "test", None, "train"]

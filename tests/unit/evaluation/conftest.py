@@ -7,7 +7,7 @@ import torch
 from lm_pipeline.models.language_model import build_model
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
 from lm_pipeline.specs.model import CnnModel, GruModel, LstmModel, RnnModel, TransformerModel
-from lm_pipeline.tokenization.shards import write_shards
+from lm_pipeline.tokenization.shard_writing import write_shards
 from lm_pipeline.tokenization.tokenizer import MODEL_FILE, Tokenizer, train_tokenizer
 
 SPECS = {

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.evaluation.documents import SplitDocuments
-from lm_pipeline.tokenization.shards import write_shards
+from lm_pipeline.tokenization.shard_writing import write_shards
 from lm_pipeline.tokenization.tokenizer import BOS, EOS
 
 

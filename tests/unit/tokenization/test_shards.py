@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from lm_pipeline.errors import CorruptArtifactError, MissingArtifactError
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
-from lm_pipeline.tokenization import shards
-from lm_pipeline.tokenization.shards import SPLITS, Shard, write_shards
+from lm_pipeline.tokenization import shard_writing
+from lm_pipeline.tokenization.shard_writing import write_shards
+from lm_pipeline.tokenization.shards import SPLITS, Shard
 from lm_pipeline.tokenization.tokenizer import BOS, EOS, Tokenizer, train_tokenizer
 
 TEXTS = [f"Document {i} about {word}.\n\n    Indented ▁ text.\n" * (i % 4 + 1) for i, word in enumerate("abcdef" * 8)]
@@ -117,9 +118,9 @@ def test_a_token_leads_back_to_its_document_and_record(tokenizer: Tokenizer, tmp
 def test_bytes_do_not_depend_on_how_frames_arrive(
     tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_ROW_GROUP", 4)
+    monkeypatch.setattr(shard_writing, "_ROW_GROUP", 4)
     for name, size, batch_bytes in (("whole", 100, 4 << 20), ("rows", 1, 4 << 20), ("sevens", 7, 300)):
-        monkeypatch.setattr(shards, "_BATCH_BYTES", batch_bytes)
+        monkeypatch.setattr(shard_writing, "_BATCH_BYTES", batch_bytes)
         (tmp_path / name).mkdir()
         write_shards(documents().iter_slices(size), tokenizer, tmp_path / name)
     for path in (tmp_path / "whole").iterdir():

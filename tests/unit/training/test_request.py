@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from lm_pipeline.errors import InputError
 from lm_pipeline.evaluation.loading import load_scorer
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
-from lm_pipeline.tokenization.shards import write_shards
+from lm_pipeline.tokenization.shard_writing import write_shards
 from lm_pipeline.tokenization.tokenizer import Tokenizer, train_tokenizer
 from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.request import train_from_request
