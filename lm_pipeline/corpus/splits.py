@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lm_pipeline.corpus.decontamination import SCHEMA as CONTAMINATION_SCHEMA
-from lm_pipeline.corpus.decontamination import find_contamination
+from lm_pipeline.corpus.decontamination import TABLES, find_contamination
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.dataset import Decontamination, Split
 
@@ -59,9 +58,9 @@ def split_documents(
         spec: fractions and seed.
         decontamination: its parameters, or None to leave training text as it is.
         out: an existing folder that receives `splits.parquet` (`document_id`, `corpus`, `text_hash`, `cluster`,
-            `group`, `split`, `exclusion`; exactly one of the last two is null), `contamination.parquet` (see
-            `decontamination.py`) and `ledger.parquet` (`key`: "document:<text_hash>" or "group:<corpus>:<group>",
-            `split`; by key).
+            `group`, `split`, `exclusion`; exactly one of the last two is null), `contamination.parquet` and
+            `evaluation_documents.parquet` (see `decontamination.py`) and `ledger.parquet` (`key`:
+            "document:<text_hash>" or "group:<corpus>:<group>", `split`; by key).
         against: documents of further corpora that must not be trained on: `document_id`, `corpus` and `text`.
 
     Returns:
@@ -78,10 +77,13 @@ def split_documents(
     table = table.with_columns(split=_names(split))
     new_ledger = _extend(entries, decided)
     contaminated = np.zeros(len(table), np.bool_)
-    hits, searched = pl.DataFrame(schema=CONTAMINATION_SCHEMA), None
+    searched = None
     if decontamination is not None:
-        evaluation, training = split > _TRAIN, split == _TRAIN
-        hits, contaminated, searched = find_contamination(documents, evaluation, training, decontamination, against)
+        held_out, training = split > _TRAIN, split == _TRAIN
+        contaminated, searched = find_contamination(documents, held_out, training, decontamination, out, against)
+    else:
+        for name, schema in TABLES.items():
+            pl.DataFrame(schema=schema).write_parquet(out / f"{name}.parquet")
     exclusion = (
         pl.when(pl.Series(contaminated))
         .then(pl.lit("contaminated"))
@@ -94,7 +96,6 @@ def split_documents(
     )
     columns = ["document_id", "corpus", "text_hash", "cluster", "group", "split", "exclusion"]
     table.select(columns).write_parquet(out / "splits.parquet", compression="zstd")
-    hits.write_parquet(out / "contamination.parquet", compression="zstd")
     new_ledger.write_parquet(out / "ledger.parquet", compression="zstd")
     sizes = {"before": len(entries), "after": len(new_ledger)}
     return _summarise(table, spec) | {"ledger": sizes, "decontamination": searched}

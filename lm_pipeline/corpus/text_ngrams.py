@@ -5,12 +5,14 @@ What counts as an n-gram, and how long it is, is said in `decontamination.py`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.minhash import ngram_hashes
+from lm_pipeline.corpus.owners import Owners, owners_of
 from lm_pipeline.corpus.words import hashed_words_by_kind
 from lm_pipeline.specs.dataset import Decontamination
 
@@ -22,15 +24,17 @@ SHORTEST_ITEM = 3
 
 @dataclass(frozen=True)
 class Needles:
-    """What is searched for: hashes, ascending, each with the first evaluation document (row) and word it begins at."""
+    """What is searched for: hashes of n-grams and of items, ascending, and the evaluation documents (E) they are of."""
 
+    documents: pl.DataFrame  # the evaluation documents: `document_id`, `corpus`, `text`
+    searchable: NDArray[np.bool_]  # by evaluation document
+    num_ngrams: NDArray[np.int64]  # distinct ones by evaluation document
     ngrams: NDArray[np.uint64]
-    ngram_rows: NDArray[np.int64]
-    ngram_places: NDArray[np.int64]
-    num_ngrams: NDArray[np.int64]  # distinct ones by evaluation document (row)
+    ngram_lists: NDArray[np.int32]  # which list of owners
     items: NDArray[np.uint64]
-    item_rows: NDArray[np.int64]
-    item_lengths: NDArray[np.int64]  # the lengths that occur, longest first
+    item_lists: NDArray[np.int32]
+    owners: Owners
+    item_lengths: NDArray[np.int64]  # the lengths that occur, ascending
     item_prefixes: NDArray[np.uint64]  # hashes of the items' first words, ascending: a cheap first look
 
 
@@ -103,56 +107,58 @@ def _length_of(found: TextNgrams, own: slice, spec: Decontamination) -> int:
     return spec.ngram_characters if 2 * found.ideographs[own].mean() > 1 else spec.ngram
 
 
-def batches(documents: pl.LazyFrame, *columns: str) -> Iterator[pl.DataFrame]:
-    """Read a frame's columns in order, a bounded number of rows at a time."""
-    return documents.select(columns).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
-
-
 def chosen_documents(
     documents: pl.LazyFrame, wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[pl.DataFrame, NDArray[np.int64]]]:
-    """The wanted documents, a bounded number at a time, and their rows."""
+    """The wanted documents, a bounded number at a time in their order, and their rows."""
     begin = 0
-    for batch in batches(documents, "document_id", "text"):
+    for batch in documents.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
         rows = begin + np.flatnonzero(wanted[begin : begin + len(batch)])
         if len(rows):
             yield batch[rows - begin], rows
         begin += len(batch)
 
 
-def read_needles(documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: Decontamination) -> tuple[Needles, int]:
-    """What to search for, and the number of evaluation documents that are too short for it or have no letters."""
-    ngrams, places, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    items: dict[int, int] = {}
-    num_ngrams = np.zeros(len(evaluation), np.int64)
-    prefixes, lengths, unsearchable = set(), set(), 0
-    for batch, chosen in chosen_documents(documents, evaluation):
+def read_needles(documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: Decontamination) -> Needles:
+    """What to search for: n-grams of evaluation documents, and those of less than two as a whole.
+
+    Memory: per word of evaluation text about 12 bytes and the text itself; twice as much while it is sorted.
+    """
+    ngrams, ngram_of = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
+    items: list[tuple[int, int]] = []
+    prefixes, lengths = set(), set()
+    num_ngrams, searchable, kept = [], [], [documents.head(0).collect()]
+    for batch, _ in chosen_documents(documents, evaluation):
         found = TextNgrams.of(batch["text"], spec)
-        for at, row in enumerate(chosen):
-            own = slice(found.offsets[at], found.offsets[at + 1])
-            num_words = int(own.stop - own.start)
-            if num_words < SHORTEST_ITEM or not found.letters[own].any():
-                unsearchable += 1
+        for begin, end in pairwise(found.offsets):
+            own = slice(begin, end)
+            num_words = int(end - begin)
+            searchable.append(num_words >= SHORTEST_ITEM and bool(found.letters[own].any()))
+            num_ngrams.append(0)
+            if not searchable[-1]:
                 continue
+            document = len(searchable) - 1
             if num_words < 2 * _length_of(found, own, spec):
-                items.setdefault(int(ngram_hashes(found.words[own], num_words)[0]), int(row))
+                items.append((int(ngram_hashes(found.words[own], num_words)[0]), document))
                 prefixes.add(int(ngram_hashes(found.words[own], SHORTEST_ITEM)[0]))
                 lengths.add(num_words)
-            begins = np.flatnonzero(found.counted[own])
-            ngrams.append(found.ngrams[own][begins])
-            places.append(begins)
-            rows.append(np.full(len(begins), row))
-            num_ngrams[row] = len(np.unique(ngrams[-1]))
-    distinct, first = np.unique(np.concatenate(ngrams), return_index=True)
-    keys = sorted(items)
-    needles = Needles(
-        distinct,
-        np.concatenate(rows)[first],
-        np.concatenate(places)[first],
-        num_ngrams,
-        np.array(keys, np.uint64),
-        np.array([items[key] for key in keys], np.int64),
-        np.array(sorted(lengths, reverse=True), np.int64),
+            ngrams.append(np.unique(found.ngrams[own][found.counted[own]]))
+            ngram_of.append(np.full(len(ngrams[-1]), document, np.int32))
+            num_ngrams[-1] = len(ngrams[-1])
+        kept.append(batch)
+    hashes, ngram_lists, owners = owners_of(np.concatenate(ngrams), np.concatenate(ngram_of))
+    keys, item_lists, more = owners_of(
+        np.array([key for key, _ in items], np.uint64), np.array([document for _, document in items], np.int32)
+    )
+    return Needles(
+        pl.concat(kept),
+        np.array(searchable, np.bool_),
+        np.array(num_ngrams, np.int64),
+        hashes,
+        ngram_lists,
+        keys,
+        item_lists + np.int32(len(owners)),
+        owners.followed_by(more),
+        np.array(sorted(lengths), np.int64),
         np.array(sorted(prefixes), np.uint64),
     )
-    return needles, unsearchable

@@ -118,9 +118,11 @@ def _write_statistics(name: str, build: Build) -> None:
     unique, splits = build.inputs["unique"].summary, build.inputs["splits"]
     hits = pl.scan_parquet(splits.path("contamination.parquet"))
     first = hits.unique("document_id", keep="first", maintain_order=True).head(NUM_HITS).collect().to_dicts()
-    write_dataset_page(name, unique, splits.summary, first, build.staging.path / "statistics.html")
+    repeated = pl.scan_parquet(splits.path("evaluation_documents.parquet")).filter(pl.col("num_documents") > 0)
+    most = repeated.sort("num_documents", descending=True, maintain_order=True).head(NUM_HITS).collect().to_dicts()
+    write_dataset_page(name, unique, splits.summary, first, most, build.staging.path / "statistics.html")
     build.staging.volatile.add("statistics.html")
-    build.staging.content_digest = digest_of([unique, splits.summary, first])
+    build.staging.content_digest = digest_of([unique, splits.summary, first, most])
     build.staging.summary = {"documents_in": splits.summary["documents_in"]}
     build.spool.artifact(build.staging.path / "statistics.html")
 

@@ -30,7 +30,7 @@ def test_tables_of_a_corpus():
 
 
 def test_tables_of_a_dataset(tmp_path):
-    from lm_pipeline.corpus.decontamination import SCHEMA as CONTAMINATION
+    from lm_pipeline.corpus.decontamination import TABLES as CONTAMINATION
     from lm_pipeline.corpus.duplicates import UNIQUE, Part, find_duplicates
     from lm_pipeline.corpus.minhash import write_signatures
     from lm_pipeline.corpus.near_duplicates import VERDICTS
@@ -68,7 +68,8 @@ def test_tables_of_a_dataset(tmp_path):
         assert columns(f"### `{name}.parquet`") == schema.names()
     for name in (*schemas, "splits"):
         assert columns(f"### `{name}.parquet`") == pl.read_parquet_schema(tmp_path / f"{name}.parquet").names()
-    assert columns("### `contamination.parquet`") == list(CONTAMINATION)
+    for name, schema in CONTAMINATION.items():
+        assert columns(f"### `{name}.parquet`") == schema.names()
     assert columns("### `ledger.parquet`") == list(LEDGER_SCHEMA)
     assert columns("### `<split>.documents.parquet`") == SHARD.names
     for summary in (unique, splits):

@@ -199,8 +199,10 @@ def _split(folder: Path) -> None:
 
 def splits(folder: Path) -> str:
     """Split six documents, two of which repeat evaluation text, and record the witnesses."""
+    from lm_pipeline.corpus.decontamination import TABLES
+
     _split(folder)
-    return _digest_rows(folder / "splits.parquet") + _digest_rows(folder / "contamination.parquet")
+    return "".join(_digest_rows(folder / f"{name}.parquet") for name in ("splits", *TABLES))
 
 
 def split_ledger(folder: Path) -> str:

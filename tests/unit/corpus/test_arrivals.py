@@ -132,7 +132,7 @@ def replay(tmp_path_factory: pytest.TempPathFactory, arrivals: list[Arrival]) ->
         for text, split in taken.select("text_hash", "split").iter_rows():
             assert ever.setdefault(text, split) == split
         build(folder, parts, folder / f"rebuild-{step}", None, ledger)
-        for name in ("unique", "verdicts", "splits", "ledger", "contamination"):
+        for name in ("unique", "verdicts", "splits", "ledger", "contamination", "evaluation_documents"):
             incremental, rebuilt = (folder / f"{kind}-{step}" / f"{name}.parquet" for kind in ("step", "rebuild"))
             assert incremental.read_bytes() == rebuilt.read_bytes(), name
         verdicts, ledger = (folder / f"step-{step}" / f"{name}.parquet" for name in ("verdicts", "ledger"))

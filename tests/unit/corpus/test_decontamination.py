@@ -1,10 +1,13 @@
+import tempfile
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from lm_pipeline.corpus.decontamination import find_contamination
+from lm_pipeline.corpus.decontamination import MAX_NAMED, TABLES, find_contamination
 from lm_pipeline.corpus.words import count, segment
 from lm_pipeline.specs.dataset import Decontamination
 
@@ -14,24 +17,48 @@ SPEC = Decontamination()
 def search(
     evaluation: list[str], training: list[str], spec: Decontamination = SPEC
 ) -> tuple[list[dict], dict[str, Any]]:
+    hits, _, counts = report(evaluation, training, spec)
+    return hits, counts
+
+
+def report(
+    evaluation: list[str], training: list[str], spec: Decontamination = SPEC
+) -> tuple[list[dict], list[dict], dict[str, Any]]:
+    """Rows by pair, rows by evaluation document, and counts."""
     texts = [*evaluation, *training]
     ids = [f"e{row}" for row in range(len(evaluation))] + [f"t{row}" for row in range(len(training))]
     schema = {"document_id": pl.String, "corpus": pl.String, "text": pl.String}
     columns = {"document_id": ids, "corpus": ["c"] * len(texts), "text": texts}
     frame = pl.DataFrame(columns, schema=schema).lazy()
     held_out = np.arange(len(texts)) < len(evaluation)
-    hits, contaminated, counts = find_contamination(frame, held_out, ~held_out, spec)
+    hits, items, contaminated, counts = find(frame, held_out, spec)
     # Evaluation text of another corpus is searched for in the same way.
     further = frame.head(len(evaluation)).with_columns(corpus=pl.lit("benchmark"))
     outside = frame.slice(len(evaluation))
-    none = np.zeros(len(training), np.bool_)
-    named, also_contaminated, also_counted = find_contamination(outside, none, ~none, spec, further)
+    named, also_items, also_contaminated, also_counted = find(outside, np.zeros(len(training), np.bool_), spec, further)
     assert named.equals(hits.with_columns(evaluation_corpus=pl.lit("benchmark", pl.String)))
+    assert also_items.equals(items.with_columns(corpus=pl.lit("benchmark", pl.String)))
     assert also_contaminated.tolist() == contaminated[len(evaluation) :].tolist()
     assert also_counted == counts
     assert set(hits["document_id"]) == {identifier for identifier, hit in zip(ids, contaminated, strict=True) if hit}
     assert ((hits["overlap"] > 0) & (hits["overlap"] <= 1)).all()
-    return hits.to_dicts(), counts
+    # Both tables count the same pairs, of which each training document names MAX_NAMED at most.
+    by_document = hits.group_by("document_id").agg(pl.len(), pl.col("num_evaluation_documents").first())
+    assert (by_document["len"] == by_document["num_evaluation_documents"].clip(upper_bound=MAX_NAMED)).all()
+    assert items["num_documents"].sum() == by_document["num_evaluation_documents"].sum()
+    assert items["document_id"].to_list() == ids[: len(evaluation)]
+    assert (items["num_documents"] > 0).sum() == counts["repeated_items"]
+    return hits.to_dicts(), items.to_dicts(), counts
+
+
+def find(
+    documents: pl.LazyFrame, held_out: np.ndarray, spec: Decontamination, against: pl.LazyFrame | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        contaminated, counts = find_contamination(documents, held_out, ~held_out, spec, Path(folder), against)
+        tables = [pl.read_parquet(Path(folder) / f"{name}.parquet") for name in TABLES]
+    assert [table.schema for table in tables] == list(TABLES.values())
+    return *tables, contaminated, counts
 
 
 def sentence(generator: np.random.Generator, num: int, language: str) -> str:
@@ -155,32 +182,122 @@ def test_ngrams_without_a_letter_do_not_count() -> None:
     numbers = " ".join(str(number) for number in range(40))
     hits, counts = search([numbers, "1 2 3 4", "ab"], [numbers, "1 2 3 4", "ab"])
     assert hits == []
-    assert counts == {"ngrams": 0, "short_items": 0, "unsearchable_items": 3}
+    assert counts == {
+        "ngrams": 0,
+        "short_items": 0,
+        "evaluation_documents": 3,
+        "unsearchable_items": 3,
+        "repeated_items": 0,
+    }
     text = " ".join(f"w{number}" for number in range(30))
     hits, _ = search([f"{text} {text.upper()[:-1]} {numbers} ."], [f"{numbers} {text}"])
     # The 12 + 18 n-grams with a letter that begin before and in the text; 18 of them stand in it.
     assert [hit["overlap"] for hit in hits] == pytest.approx([18 / 30])
 
 
-def test_the_first_evaluation_document_is_named_with_the_words_as_they_are_written() -> None:
+def test_a_hit_shows_the_words_as_the_training_document_writes_them() -> None:
     text = "The quick brown fox jumps over the lazy dog while thirteen grey cats look on, amused. " * 2
-    (hit,), _ = search([f"Intro. {text}", text], [f"Something.\n\n{text.replace(' over', chr(10) + 'over')}"])
-    assert hit["evaluation_document_id"] == "e0"
-    assert hit["ngram"] == "The quick brown fox jumps over the lazy dog while thirteen grey cats"
+    hits, _ = search([f"Intro. {text}", text], [f"Something.\n\n{text.replace(' over', chr(10) + 'over')}"])
+    assert [hit["evaluation_document_id"] for hit in hits] == ["e0", "e1"]
+    assert {hit["ngram"] for hit in hits} == {"The quick brown fox jumps over the lazy dog while thirteen grey cats"}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_evaluation_document_that_has_a_common_text_is_named(language: str) -> None:
+    generator = np.random.default_rng(9)
+    shared, own = sentence(generator, 25, language), [sentence(generator, 60, language) for _ in range(4)]
+    evaluation = [f"{shared} {text}" for text in own] + [sentence(generator, 60, language)]
+    training = [
+        f"{sentence(generator, 30, language)} {shared}",
+        f"{sentence(generator, 30, language)} {own[2]} {shared}",
+        sentence(generator, 60, language),
+    ]
+    hits, items, counts = report(evaluation, training)
+    pairs = [(hit["document_id"], hit["evaluation_document_id"]) for hit in hits]
+    # Where they repeat at one place, evaluation documents come in their own order; e2 is repeated earlier in t1.
+    assert pairs == [
+        *(("t0", f"e{row}") for row in range(4)),
+        *(("t1", f"e{row}") for row in (2, 0, 1, 3)),
+    ]
+    assert [item["num_documents"] for item in items] == [2, 2, 2, 2, 0]
+    assert [item["first_document_id"] for item in items] == ["t0"] * 4 + [None]
+    most = [max(hit["overlap"] for hit in hits if hit["evaluation_document_id"] == f"e{row}") for row in range(4)]
+    assert [item["max_overlap"] for item in items] == [*most, 0]
+    assert counts["repeated_items"] == 4
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_short_item_of_a_paragraph_is_named_equal_and_nested_ones_too(language: str) -> None:
+    question, longer, other = {
+        "en": ("What is the capital", "What is the capital of France?", "Who wrote Hamlet?"),
+        "zh": ("法国的首都", "法国的首都是哪里？", "谁写了红楼梦？"),
+    }[language]
+    evaluation = [longer, question, other, longer.upper()]
+    hits, items, _ = report(evaluation, [f"{longer} {other}"])
+    assert [hit["evaluation_document_id"] for hit in hits] == ["e0", "e1", "e3", "e2"]
+    assert {hit["overlap"] for hit in hits} == {1.0}
+    assert [item["num_documents"] for item in items] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_text_of_very_many_evaluation_documents_is_counted_for_each_and_names_the_most_repeated(
+    language: str,
+) -> None:
+    generator = np.random.default_rng(10)
+    licence = sentence(generator, 120, language)
+    num = 5 * MAX_NAMED
+    evaluation = [f"{licence}\n\n{sentence(generator, 50, language)}" for _ in range(num)]
+    body = [sentence(generator, 50, language) for _ in range(30)]
+    hits, items, counts = report(evaluation, [f"{licence}\n\n{text}" for text in body] + [evaluation[num - 1]])
+    assert {item["num_documents"] for item in items} == {31}
+    assert {hit["num_evaluation_documents"] for hit in hits} == {num}
+    assert counts["repeated_items"] == num
+    named = [hit["evaluation_document_id"] for hit in hits if hit["document_id"] == "t30"]
+    assert len(named) == MAX_NAMED
+    assert f"e{num - 1}" in named
+
+
+@pytest.mark.parametrize("max_documents", [0, 2, 1000])
+def test_pairs_are_those_of_a_plain_comparison_of_all_documents(max_documents: int) -> None:
+    generator = np.random.default_rng(11)
+    spec = Decontamination(ngram=3, ngram_characters=3, max_documents=max_documents)
+
+    def document() -> list[str]:
+        return [f"w{number}" for number in generator.integers(0, 9, generator.integers(6, 14))]
+
+    def ngrams(words: list[str]) -> list[tuple[str, ...]]:
+        return [tuple(words[at : at + 3]) for at in range(len(words) - 2)]
+
+    evaluation, training = [document() for _ in range(60)], [document() for _ in range(80)]
+    everything = {ngram for words in evaluation for ngram in ngrams(words)}
+    in_documents = Counter(ngram for words in training for ngram in set(ngrams(words)))
+    expected = {}
+    for row, words in enumerate(training):
+        of_paragraph = sum(ngram in everything for ngram in ngrams(words)) / len(ngrams(words))
+        for item, others in enumerate(evaluation):
+            same = set(ngrams(words)) & set(ngrams(others))
+            overlap = max(of_paragraph, len(same) / len(set(ngrams(others))))
+            if same and (overlap >= 0.5 or any(in_documents[ngram] <= max_documents for ngram in same)):
+                expected[f"t{row}", f"e{item}"] = overlap
+    hits, _ = search([" ".join(words) for words in evaluation], [" ".join(words) for words in training], spec)
+    found = {(hit["document_id"], hit["evaluation_document_id"]): hit["overlap"] for hit in hits}
+    assert found == pytest.approx(expected)
+    assert len(expected) > 100
 
 
 def test_a_hash_collision_is_no_hit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lm_pipeline.corpus import decontamination, text_ngrams
+    from lm_pipeline.corpus import text_matches, text_ngrams
 
     def collide(words: np.ndarray, ngram: int) -> np.ndarray:
         return np.full(max(0, len(words) - ngram + 1), 7, np.uint64)
 
-    for module in (decontamination, text_ngrams):
+    for module in (text_matches, text_ngrams):
         monkeypatch.setattr(module, "ngram_hashes", collide)
-    monkeypatch.setattr(decontamination, "_match_items", decontamination._match_items.py_func)
+    monkeypatch.setattr(text_matches, "_find_items", text_matches._find_items.py_func)
     left, right = (" ".join(f"{prefix}{number}" for number in range(40)) for prefix in "ab")
     assert search([left], [right])[0] == []
     assert len(search([left], [left])[0]) == 1
+    assert search(["a short item"], ["of other words"])[0] == []
 
 
 def test_nothing_to_search_for_or_in_is_no_error() -> None:

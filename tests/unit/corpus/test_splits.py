@@ -260,7 +260,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     documents = [Document(f"d{row}", f"text {row % 50}", group=f"g{row % 7}" if row % 3 else None) for row in range(90)]
     for name in ("one", "two"):
         decide(tmp_path / name, documents, decontamination=Decontamination())
-    for file in ("splits.parquet", "ledger.parquet", "contamination.parquet"):
+    for file in ("splits.parquet", "ledger.parquet", "contamination.parquet", "evaluation_documents.parquet"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 

@@ -18,12 +18,21 @@ HIT = {
     "evaluation_corpus": "law",
     "ngram": "the same <i>thirteen words",
     "overlap": 0.75,
+    "num_evaluation_documents": 3,
 }
+ITEM = {
+    "document_id": "e" * 32,
+    "corpus": "bench<mark>",
+    "num_documents": 1234,
+    "first_document_id": "f" * 32,
+    "max_overlap": 0.5,
+}
+SEARCHED = {"evaluation_documents": 4321, "repeated_items": 98, "unsearchable_items": 7}
 
 
 def test_duplicates_stand_side_by_side_and_everything_is_escaped(tmp_path):
     unique = {"matrix": [["news", "law", 3, 120]], "examples": [EXAMPLE], "num_clusters": 3, "largest_cluster": 2}
-    write_dataset_page("mine", unique, SPLITS, [HIT], tmp_path / "page.html")
+    write_dataset_page("mine", unique, SPLITS | {"decontamination": SEARCHED}, [HIT], [ITEM], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     for shown in (
         "a" * 32,
@@ -34,6 +43,13 @@ def test_duplicates_stand_side_by_side_and_everything_is_escaped(tmp_path):
         "&lt;i&gt;thirteen",
         "0.91",
         "0.75",
+        "and 2 more",
+        "e" * 32,
+        "f" * 32,
+        "1,234",
+        "bench&lt;mark",
+        "98 of 4,321 evaluation documents are repeated",
+        "7 cannot be found",
     ):
         assert shown in page
     assert "<b>" not in page
@@ -43,12 +59,12 @@ def test_duplicates_stand_side_by_side_and_everything_is_escaped(tmp_path):
 
 def test_a_dataset_without_duplicates_or_contamination_has_a_page(tmp_path):
     splits = {**SPLITS, **dict.fromkeys(FATES, 0), "train": 16}
-    write_dataset_page("mine", {"matrix": [], "examples": []}, splits, [], tmp_path / "page.html")
+    write_dataset_page("mine", {"matrix": [], "examples": []}, splits, [], [], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "Where every document went" in page
     assert "Duplicates" not in page.split("<main>")[1].split("Exact duplicates")[0]
 
 
 def test_documents_that_do_not_add_up_are_said_to_be_so(tmp_path):
-    write_dataset_page("mine", {}, {**SPLITS, "train": 11}, [], tmp_path / "page.html")
+    write_dataset_page("mine", {}, {**SPLITS, "train": 11}, [], [], tmp_path / "page.html")
     assert "do not add up" in (tmp_path / "page.html").read_text("utf-8")
