@@ -41,7 +41,7 @@ def main() -> None:
     segments.begin()
     for _ in range(sum(request["segments"])):
         take_step(session, plan, training)
-        segments.step(session.counters.recent_losses[-1])
+        segments.step(session.counters.recent_losses[str(training.context_length)][-1])
 
 
 if __name__ == "__main__":

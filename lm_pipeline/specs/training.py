@@ -14,6 +14,12 @@ class Training(Spec):
     """Optimizer steps; 0 publishes the experiment's `base` as it is, to evaluate, to generate or to score with it."""
     batch_size: Int = Field(default=32, ge=1)
     """Sequences per step, over all processes."""
+    batching: Literal["packed", "length_buckets"] = "packed"
+    """What a sequence is. `packed`: `context_length` tokens of the shuffled documents joined into one stream.
+    `length_buckets`: one document, or a piece of a longer one, batched with others of similar length; a batch has as
+    many as fit into `batch_size` x `context_length` tokens, and no recurrent state is carried from step to step."""
+    num_buckets: Int = Field(default=16, ge=1)
+    """`length_buckets`: lengths to which sequences are padded, at most; chosen so that padding is least."""
     context_length: Int = Field(default=128, ge=2)
     """Tokens per sequence; for recurrent models the truncation of backpropagation through time."""
     accumulation: Int = Field(default=1, ge=1)
@@ -117,6 +123,15 @@ class Training(Spec):
         return self
 
     @model_validator(mode="after")
+    def _compiled_code_is_of_one_shape(self) -> "Training":
+        if self.compile is True and self.batching == "length_buckets":
+            raise ValueError(
+                "compile true compiles for one shape of batches, and 'length_buckets' has one for each bucket: leave"
+                " compile out or take batching 'packed'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _no_setting_is_ignored(self) -> "Training":
         for name, (setting, values) in ONLY_WITH.items():
             given, default = getattr(self, name), type(self).model_fields[name].default
@@ -155,6 +170,7 @@ ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "betas": ("optimizer", ("adamw", "adam", "muon")),
     "momentum": ("optimizer", ("sgd", "muon")),
     "max_snapshot_megabytes": ("snapshot_interval", ()),
+    "num_buckets": ("batching", ("length_buckets",)),
 }
 """Setting -> the setting that must have one of these values (any but null where there are none) for it to be read."""
 

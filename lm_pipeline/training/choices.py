@@ -80,7 +80,8 @@ def resolve(
         )
     choices = decide(timings, training)
     apply(model, choices)
-    if training.compile == "auto" and training.thread_sharing != "rows" and _is_long(timings, choices, training):
+    may_compile = training.compile == "auto" and training.batching == "packed" and training.thread_sharing != "rows"
+    if may_compile and _is_long(timings, choices, training):
         chosen = {name: choices[name]["value"] for name in ("precision", "attention")}
         compiled = remembered(
             folder, "compiled", {**subject, **chosen}, lambda: _measure_compiled(model, batch, choices)
@@ -155,6 +156,8 @@ def _decide_sharing(timings: Timings, training: Training) -> dict[str, Any]:
 def _decide_compile(timings: Timings, choices: Choices, training: Training) -> dict[str, Any]:
     if training.compile != "auto":
         return {"value": training.compile, "reason": IS_SET}
+    if training.batching == "length_buckets":
+        return {"value": False, "reason": "each bucket has a shape of its own, which would be compiled"}
     if training.thread_sharing == "rows":
         return {"value": False, "reason": KEEPS_LOCK}
     if "compiled_seconds" not in timings:

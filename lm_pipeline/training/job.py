@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_pipeline.models.language_model import RECURRENT, NeuralSpec
+from lm_pipeline.models.language_model import BIDIRECTIONAL, RECURRENT, NeuralSpec
 from lm_pipeline.specs.model import EncoderModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.tokenization.controls import OURS, Controls
 from lm_pipeline.training.masked_plan import MaskedPlan
 from lm_pipeline.training.mixture import Mixture
 from lm_pipeline.training.plan import Plan, TokenStream, make_plan
+from lm_pipeline.training.row_plan import RowPlan
 
 CURVE, SNAPSHOTS = "curve.jsonl", "snapshots"
 
@@ -66,15 +67,27 @@ class Job:
 
     def plan(self, stream: TokenStream, seed: int) -> Plan:
         """The order in which a stream is read, and for an encoder what is hidden of it."""
-        plan = make_plan(
-            stream,
-            carries_state=self.spec.family in RECURRENT,
-            batch_size=self.training.batch_size,
-            context_length=self.training.context_length,
-            seed=seed,
-            mixture=self.mixture if stream is self.train else None,
-            mask_documents=self.mask_documents,
-        )
+        training, mixture = self.training, self.mixture if stream is self.train else None
+        if training.batching == "length_buckets":
+            plan = RowPlan(
+                stream,
+                batch_size=training.batch_size,
+                context_length=training.context_length,
+                seed=seed,
+                num_buckets=training.num_buckets,
+                mixture=mixture,
+                bidirectional=self.spec.family in BIDIRECTIONAL,
+            )
+        else:
+            plan = make_plan(
+                stream,
+                carries_state=self.spec.family in RECURRENT,
+                batch_size=training.batch_size,
+                context_length=training.context_length,
+                seed=seed,
+                mixture=mixture,
+                mask_documents=self.mask_documents,
+            )
         if not isinstance(self.spec, EncoderModel):
             return plan
         return MaskedPlan(

@@ -99,7 +99,9 @@ def take_step(session: Session, plan: Plan, training: Training) -> None:
     parameters = [p for p in session.model.parameters() if p.grad is not None]
     norm = total_norm([p.grad for p in parameters if p.grad is not None])
     counters.gradient_norm, loss = norm.item(), nll / max(1, num_targets)
-    why = guard.problem(loss, counters.gradient_norm, counters.recent_losses, training.spike_deviations)
+    shape = str(batch.inputs_BT.shape[1])
+    recent = counters.recent_losses.get(shape, [])
+    why = guard.problem(loss, counters.gradient_norm, recent, training.spike_deviations)
     if why is None:
         if training.max_gradient_norm is not None and counters.gradient_norm > training.max_gradient_norm:
             clip_grads_with_norm_(parameters, training.max_gradient_norm, norm)
@@ -109,7 +111,7 @@ def take_step(session: Session, plan: Plan, training: Training) -> None:
         if session.average is not None and training.average_decay is not None:
             update_average(session.average, session.model, training.average_decay, counters.step)
         session.carried = carried
-        counters.recent_losses = [*counters.recent_losses[-guard.NUM_REMEMBERED + 1 :], loss]
+        counters.recent_losses[shape] = [*recent[-guard.NUM_REMEMBERED + 1 :], loss]
         counters.interval_nll += nll
         counters.interval_targets += num_targets
         counters.num_tokens += num_targets
@@ -135,13 +137,14 @@ def backward(session: Session, batch: Batch, training: Training) -> tuple[float,
     states = [None] * training.accumulation if batch.begins else session.carried
     mine = batch.split(world.size)[world.rank].to(device)
     scale = world.size / max(1, num_targets)
+    carries = session.model.is_recurrent and training.batching == "packed"
     if session.replicas is not None:
         session.replicas.refresh()
     for part, before in zip(mine.split(training.accumulation), states, strict=True):
         if session.replicas is not None:
             nll_sum, after = session.replicas.differentiate(part, before, penalties, scale, clock)
             total += nll_sum
-            carried.append(after if session.model.is_recurrent else None)
+            carried.append(after if carries else None)
             continue
         with synchronising(session.losses, is_last=len(carried) + 1 == training.accumulation):
             with autocast(session.precision, device):
@@ -152,7 +155,7 @@ def backward(session: Session, batch: Batch, training: Training) -> tuple[float,
             (objective * scale).backward()
             clock.lap("backward")
         total += nll_sum
-        carried.append(after.detach() if session.model.is_recurrent else None)
+        carried.append(after.detach() if carries else None)
     return world.sum(total).item(), num_targets, carried
 
 

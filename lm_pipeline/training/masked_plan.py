@@ -3,7 +3,7 @@
 from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.models.masking import mask_tokens
 from lm_pipeline.tokenization.controls import OURS, Controls
-from lm_pipeline.training.plan import Batch, Plan
+from lm_pipeline.training.plan import Batch, Plan, Shapes
 
 
 class MaskedPlan:
@@ -17,6 +17,11 @@ class MaskedPlan:
     def steps_per_epoch(self) -> float:
         """Steps that read every document once."""
         return self.plan.steps_per_epoch
+
+    @property
+    def shapes(self) -> Shapes:
+        """How batches look."""
+        return self.plan.shapes
 
     def batch(self, position: int) -> Batch:
         """The batch at a position: tokens with some hidden, and those as targets, each at its own place."""

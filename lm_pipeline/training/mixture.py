@@ -154,7 +154,7 @@ def mix_corpora(corpora: NDArray[np.str_], lengths: NDArray[np.int64], weights: 
 
 
 def epochs_read(
-    corpora: NDArray[np.str_], lengths: NDArray[np.int64], mixture: Mixture | None, num_tokens: int
+    corpora: NDArray[np.str_], lengths: NDArray[np.int64], mixture: Mixture | None, epochs: float
 ) -> dict[str, dict[str, float]]:
     """By corpus: its share of the tokens that a training read, and how often it was read.
 
@@ -162,12 +162,9 @@ def epochs_read(
         corpora: each document's corpus.
         lengths: each document's tokens.
         mixture: the training's.
-        num_tokens: tokens that the training read.
+        epochs: how many the training read.
     """
     total, names = int(lengths.sum()), np.asarray(corpora)
     sizes = {str(name): int(lengths[names == name].sum()) for name in np.unique(names)}
     read = sizes if mixture is None else dict(zip(mixture.names, map(int, mixture.quotas), strict=True))
-    return {
-        name: {"share": read[name] / total, "epochs": read[name] / size * num_tokens / total}
-        for name, size in sizes.items()
-    }
+    return {name: {"share": read[name] / total, "epochs": read[name] / size * epochs} for name, size in sizes.items()}

@@ -136,12 +136,33 @@ class Batch:
         return Batch(inputs, targets, self.begins, documents)
 
 
+class Shapes(NamedTuple):
+    """How the batches of a plan look.
+
+    Attributes:
+        widths: tokens of a row, of each shape.
+        rows: rows of a batch of each.
+        steps: batches of each in an epoch.
+        padding: part of what an epoch reads that is padding.
+    """
+
+    widths: list[int]
+    rows: list[int]
+    steps: list[float]
+    padding: float
+
+
 class Plan(Protocol):
     """Which tokens each position of the training reads."""
 
     @property
     def steps_per_epoch(self) -> float:
         """Steps that read every document once; not always whole."""
+        ...
+
+    @property
+    def shapes(self) -> Shapes:
+        """How batches look."""
         ...
 
     def batch(self, position: int) -> Batch:
@@ -166,6 +187,7 @@ class _Plan:
     """Reads tokens at (epoch, place) coordinates; the two plans differ in the coordinates."""
 
     reads_windows: bool
+    steps_per_epoch: float
 
     def __init__(
         self,
@@ -185,6 +207,14 @@ class _Plan:
         # NumPy's overhead is that of a call: batches of several positions are read at once, which changes none of them.
         self.block = max(1, min(MAX_BLOCK, BLOCK_TOKENS // (batch_size * context_length)))
         self._block = lru_cache(maxsize=2)(self._read)
+
+    @property
+    def shapes(self) -> Shapes:
+        """How batches look."""
+        room = self.steps_per_epoch * self.batch_size * self.context_length
+        return Shapes(
+            [self.context_length], [self.batch_size], [self.steps_per_epoch], max(0.0, 1 - len(self.stream) / room)
+        )
 
     def _draw(self, epoch: int) -> _Epoch:
         if self.mixture is None:

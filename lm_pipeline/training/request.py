@@ -27,7 +27,7 @@ from lm_pipeline.training.job import CURVE, SNAPSHOTS, Job
 from lm_pipeline.training.loop import train, utilisation
 from lm_pipeline.training.mixture import epochs_read, mix_corpora
 from lm_pipeline.training.parallel import joined_world
-from lm_pipeline.training.plan import TokenStream
+from lm_pipeline.training.plan import Shapes, TokenStream
 from lm_pipeline.training.progress import Reporter
 from lm_pipeline.training.session import Session
 
@@ -158,9 +158,10 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
         if world.is_main:
             _write_status(request, "interrupted" if interrupted else "finished", step)
             if not interrupted:
-                tokens_read = session.counters.position * request.training.batch_size * request.training.context_length
-                corpora = epochs_read(shard.corpora, np.diff(shard.offsets), job.mixture, tokens_read)
-                _write_outputs(request, session, published, corpora)
+                plan = job.plan(job.train, request.training.seed)
+                epochs = session.counters.position / plan.steps_per_epoch
+                corpora = epochs_read(shard.corpora, np.diff(shard.offsets), job.mixture, epochs)
+                _write_outputs(request, session, published, corpora, plan.shapes)
                 shard.controls.write(request.output_dir)
     return EXIT_CODE if interrupted else 0
 
@@ -176,7 +177,11 @@ def _stream(shard: Shard) -> TokenStream:
 
 
 def _write_outputs(
-    request: TrainingRequest, session: Session, weights: dict[str, Tensor], corpora: dict[str, dict[str, float]]
+    request: TrainingRequest,
+    session: Session,
+    weights: dict[str, Tensor],
+    corpora: dict[str, dict[str, float]],
+    shapes: Shapes,
 ) -> None:
     counters, model, clock = session.counters, session.model, session.clock
     best = request.training.keep == "best" and session.best_weights is not None
@@ -194,6 +199,7 @@ def _write_outputs(
             "num_steps": counters.step,
             "num_tokens": counters.num_tokens,
             "corpora": corpora,
+            "batches": shapes._asdict(),
             "wall_seconds": clock.total,
             "seconds": clock.seconds,
             "tokens_per_second": speed,

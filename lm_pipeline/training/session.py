@@ -32,7 +32,8 @@ class Counters:
         interval_targets: targets since then.
         train_loss: mean loss per target of the last logged interval.
         gradient_norm: global norm of the last step's gradient, before clipping.
-        recent_losses: losses of the last good steps, with which the guard compares a new one.
+        recent_losses: by width of the batch, losses of the last good steps, with which the guard compares a new one:
+            the shorter the text, the dearer each of its tokens.
         validations: step and loss of every validation.
         best_loss: lowest validation loss, if validated.
         best_step: the step that had it.
@@ -53,7 +54,7 @@ class Counters:
     interval_targets: int = 0
     train_loss: float | None = None
     gradient_norm: float = 0.0
-    recent_losses: list[float] = field(default_factory=list)
+    recent_losses: dict[str, list[float]] = field(default_factory=dict)
     validations: list[tuple[int, float]] = field(default_factory=list)
     best_loss: float | None = None
     best_step: int | None = None

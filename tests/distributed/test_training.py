@@ -61,6 +61,7 @@ def resumed_from(folder):
     [
         ("gru", {}),
         ("gru", {"accumulation": 2}),
+        ("gru", {"accumulation": 2, "batching": "length_buckets", "num_buckets": 3}),
         ("transformer", {"average_decay": 0.9, "label_smoothing": 0.1}),
         ("transformer", {"strategy": "fsdp2", "average_decay": 0.9}),
         ("transformer", {"strategy": "fsdp2", "accumulation": 2, "asynchronous_checkpoints": True}),

@@ -41,6 +41,7 @@ def test_a_form_may_say_what_it_needs():
         ({"num_steps": 100, "warmup_steps": 100}, "warmup_steps 100 leaves no step at the peak"),
         ({"num_steps": 50, "early_stopping_patience": 2}, "50 steps with validation_interval 200 have 1 validations"),
         ({"schedule": "constant", "min_learning_rate_fraction": 0.5}, "only read where schedule is"),
+        ({"batching": "length_buckets", "compile": True}, "compile true compiles for one shape of batches"),
     ],
 )
 def test_what_could_never_happen_is_refused(training, expected):

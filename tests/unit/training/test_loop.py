@@ -75,6 +75,22 @@ def test_resume_is_bitwise_identical_to_no_interruption(form, make_job, listener
     assert_same_training(whole, cut)
 
 
+@pytest.mark.parametrize("family", ["lstm", "encoder"])
+def test_resume_is_bitwise_identical_with_a_document_a_row(family, make_job, listener, tmp_path):
+    settings = {"batching": "length_buckets", "num_buckets": 3, "accumulation": 2, "context_length": 16}
+    whole, cut = make_job(family, tmp_path / "whole", **settings), make_job(family, tmp_path / "cut", **settings)
+    session, _ = train(whole, listener)
+    assert len(session.counters.recent_losses) > 1
+    assert session.carried == [None, None]
+    for step in (2, 6):
+        stop_at(listener, step)
+        train(cut, listener)
+    listener.at_point = None
+    session, _ = train(cut, listener)
+    assert session.counters.resumed_from == [2, 6]
+    assert_same_training(whole, cut)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, 12))
 def test_resume_is_bitwise_identical_at_every_step(form, step, make_job, listener, tmp_path):
@@ -309,6 +325,17 @@ def test_the_time_of_a_training_is_told_by_part_and_survives_a_resume(make_job, 
     points = [p for p in read_curve(job.curve) if "train_loss" in p]
     assert points[-1]["elapsed_seconds"] == pytest.approx(sum(points[-1]["seconds"].values()))
     assert all(0 < point["mfu"] < 2 and point["weight_norm"] > 0 for point in points)
+
+
+def test_a_loss_leaps_beside_those_of_batches_of_its_own_width(make_job, listener, tmp_path):
+    """Tokens of short documents are dearer: beside the losses of long ones, each of them would be a leap."""
+    settings = {"batching": "length_buckets", "num_buckets": 2, "num_steps": 120, "learning_rate": 1e-9}
+    job = make_job("gru", tmp_path, context_length=32, log_interval=1, **settings)
+    session, _ = train(job, listener)
+    recent = session.counters.recent_losses
+    assert sorted(map(int, recent)) == job.plan(job.train, 0).shapes.widths
+    assert all(0 < len(losses) <= 64 for losses in recent.values())
+    assert max(map(len, recent.values())) == 64
 
 
 def test_without_validation_documents_the_last_weights_are_the_result(make_job, listener, tmp_path):

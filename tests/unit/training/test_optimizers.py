@@ -91,6 +91,7 @@ def test_the_rate_reaches_every_weight(model):
         ({"optimizer": "adamw", "momentum": 0.5}, "momentum"),
         ({"schedule": "cosine", "decay_fraction": 0.5}, "decay_fraction"),
         ({"max_snapshot_megabytes": 5}, "max_snapshot_megabytes"),
+        ({"num_buckets": 4}, "num_buckets"),
     ],
 )
 def test_a_setting_that_nothing_would_read_is_refused(settings, named):

@@ -213,17 +213,25 @@ def test_corpora_are_mixed_by_weight_and_their_epochs_are_told(make_request):
         "plain": {},
         "mixed": {"weights": {"river": 3.0, "town": 1.0}},
         "apart": {"mask_documents": True},
+        "rows": {"weights": {"river": 3.0, "town": 1.0}, "training": settings | {"batching": "length_buckets"}},
     }.items():
         path = make_request(name, model, **settings)
         request = json.loads(path.read_text())
         path.write_text(json.dumps(request | more))
         assert train_from_request(path) == 0
         outputs[name] = path.parent / "out"
-    read = {name: json.loads((out / "training.json").read_text())["corpora"] for name, out in outputs.items()}
+    summaries = {name: json.loads((out / "training.json").read_text()) for name, out in outputs.items()}
+    read = {name: summary["corpora"] for name, summary in summaries.items()}
     assert read["plain"]["town"]["epochs"] == pytest.approx(read["plain"]["river"]["epochs"])
     assert read["mixed"]["river"]["share"] == pytest.approx(0.75, abs=1e-3)
     assert read["mixed"]["river"]["epochs"] > 3 * read["mixed"]["town"]["epochs"]
-    assert len({(out / "model.safetensors").read_bytes() for out in outputs.values()}) == 3
+    assert read["rows"]["river"]["epochs"] > 3 * read["rows"]["town"]["epochs"]
+    assert len({(out / "model.safetensors").read_bytes() for out in outputs.values()}) == 4
+    packed, rows = (summaries[name]["batches"] for name in ("mixed", "rows"))
+    assert (packed["widths"], packed["rows"]) == ([16], [8])
+    assert packed["padding"] < 0.02
+    assert len(rows["widths"]) == len(rows["rows"]) == len(rows["steps"]) > 1
+    assert packed["padding"] < rows["padding"] < 0.2
 
 
 def test_a_weighted_corpus_without_training_text_is_refused(make_request):
