@@ -28,6 +28,7 @@ from lm_pipeline.allocator import keep_memory
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
 from lm_pipeline.models.huggingface.model import export_model
 from lm_pipeline.models.language_model import LanguageModel, build_model
+from lm_pipeline.models.layout import lay_out_for_decoding
 from lm_pipeline.specs.model import TransformerModel
 
 VOCAB_SIZE, CONTEXT, PROMPT = 4096, 256, 16
@@ -125,6 +126,7 @@ def main() -> None:
     keep_memory()  # as wherever a trained model is loaded
     torch.manual_seed(0)
     model = build_model(SPEC, VOCAB_SIZE, CONTEXT).requires_grad_(False).eval()
+    lay_out_for_decoding(model)
     lines: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         export_model(model, Path(folder))

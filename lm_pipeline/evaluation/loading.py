@@ -14,12 +14,14 @@ from lm_pipeline.models.ngram import NgramModel
 from lm_pipeline.tokenization.controls import Controls
 
 
-def load_scorer(checkpoint_dir: Path, device: str = "auto") -> Scorer:
+def load_scorer(checkpoint_dir: Path, device: str = "auto", *, fixed_threads: bool = False) -> Scorer:
     """Load a trained model of any family; n-gram models come without torch.
 
     Args:
         checkpoint_dir: folder with config.json and model.safetensors.
         device: where a neural model runs: "cpu", "cuda", or "auto" for a GPU where there is one.
+        fixed_threads: whether what is generated has to be the same on a busy machine, to the last bit, at the cost of
+            speed; see `NeuralContinuation`.
 
     Raises:
         InputError: the folder has no checkpoint, or its config.json is none.
@@ -44,6 +46,7 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto") -> Scorer:
 
     from lm_pipeline.evaluation.masked_scorer import MaskedScorer
     from lm_pipeline.evaluation.neural_scorer import NeuralScorer
+    from lm_pipeline.models.layout import lay_out_for_decoding
     from lm_pipeline.models.storage import load_model
 
     keep_memory()
@@ -51,7 +54,10 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto") -> Scorer:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model = load_model(checkpoint_dir, device)
-        return MaskedScorer(model, Controls.read(checkpoint_dir)) if model.is_bidirectional else NeuralScorer(model)
+        if model.is_bidirectional:
+            return MaskedScorer(model, Controls.read(checkpoint_dir))
+        lay_out_for_decoding(model)
+        return NeuralScorer(model, fixed_threads=fixed_threads)
     except (SafetensorError, KeyError, ValidationError) as error:
         raise CorruptArtifactError(
             f"The checkpoint in {checkpoint_dir} cannot be loaded ({error!r}): config.json or model.safetensors is"

@@ -13,7 +13,7 @@ import torch
 from lm_pipeline.evaluation.scorer import check_documents
 from lm_pipeline.generation.continuation import Continuation
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
-from lm_pipeline.generation.threads import single_threaded
+from lm_pipeline.generation.threads import threads
 from lm_pipeline.generation.windows import Window, sliding_windows
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.state import State
@@ -31,10 +31,15 @@ class NeuralScorer:
 
     Recurrent and convolutional models carry their state through a document of any length. Attention sees
     `context_length` tokens: longer documents are scored by sliding windows (see `generation.windows`).
+
+    Args:
+        model: the model.
+        fixed_threads: see `NeuralContinuation`.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, *, fixed_threads: bool = False) -> None:
         self._model = model.eval()
+        self._fixed_threads = fixed_threads
         self._window = model.max_positions
         self._device = next(model.parameters()).device
 
@@ -51,7 +56,7 @@ class NeuralScorer:
     def start(self, contexts: Sequence[Sequence[int]]) -> Continuation:
         """Begin a text with each context; see `Scorer`."""
         check_documents([np.asarray(context) for context in contexts], self.vocab_size)
-        return NeuralContinuation(self._model, contexts)
+        return NeuralContinuation(self._model, contexts, fixed_threads=self._fixed_threads)
 
     def document_log_probs(self, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Log probability of every target; see `Scorer`."""
@@ -81,7 +86,7 @@ class NeuralScorer:
                 score(batch)
 
         with (
-            single_threaded(),
+            threads(1),
             ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         ):
             for _ in pool.map(work, batches):

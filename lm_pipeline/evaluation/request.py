@@ -101,7 +101,7 @@ def generate_samples(scorer: Scorer, tokenizer: Tokenizer, settings: Samples) ->
 
 def _evaluate(request: EvaluationRequest, log: Log) -> None:
     started = time.monotonic()
-    scorer = load_scorer(request.checkpoint_dir)
+    scorer = load_scorer(request.checkpoint_dir, fixed_threads=True)  # samples are part of the artifact
     tokenizer = load_tokenizer(request.tokenizer)
     if scorer.vocab_size != tokenizer.vocab_size:
         raise InputError(

@@ -6,19 +6,23 @@ Shapes: B rows, T tokens, D width, V vocabulary.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 
 from lm_pipeline.generation.padding import join, trim
-from lm_pipeline.generation.threads import single_threaded
+from lm_pipeline.generation.threads import MeasuredThreads, threads
 from lm_pipeline.generation.windows import window_stride
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.state import State
 
 LARGE_PARAMETERS = 50_000_000
-"""From here on a step uses all threads: 200 MB of weights pass through memory for every token."""
+"""From here on all threads read: 200 MB of weights pass through memory for every token."""
+SHARED_WORK = 10_000_000
+"""Parameters times rows from which on a step may be faster shared; below, one thread is, on any machine."""
+LEAST_PLACES = 64
+"""Tokens that memory has room for at least, as long as the model can see so many."""
 
 
 class NeuralContinuation:
@@ -26,14 +30,21 @@ class NeuralContinuation:
 
     Where a model cannot see further than a window (`max_positions`), a row with a full window makes room by starting
     again from its second half, which costs one pass over half a window every half window.
+
+    Args:
+        model: in evaluation mode.
+        contexts: tokens of each row, at least one.
+        fixed_threads: let the model's size alone say how many threads a step has, not what is faster now. Sums differ
+            in their last bits with the number of threads, and so might, once in many thousands of tokens, a draw.
     """
 
-    def __init__(self, model: LanguageModel, contexts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: LanguageModel, contexts: Sequence[Sequence[int]], *, fixed_threads: bool = False) -> None:
         self._model = model
         self._window = window = model.max_positions
         self._rows = [list(context) for context in contexts]
         self._device = next(model.parameters()).device
-        self._is_large = sum(p.numel() for p in model.parameters()) >= LARGE_PARAMETERS
+        self._num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._measured = None if fixed_threads else MeasuredThreads(torch.get_num_threads())
         if window is not None:
             for row in self._rows:  # straight to where sliding over the whole context would have arrived
                 while len(row) > window:
@@ -55,7 +66,11 @@ class NeuralContinuation:
                     del row[: window_stride(self._window)]
                     full.append(index)
         if not full:
-            self._state = self._read(range(len(self._rows)), [[token] for token in tokens], self._state)
+            state = self._state
+            if self._window is not None and state.position == state.places:
+                # Twice as much each time: over a whole text, a token is copied about once.
+                state = state.reserve(min(max(2 * state.position, LEAST_PLACES), self._window))
+            self._state = self._read(range(len(self._rows)), [[token] for token in tokens], state)
             return
         going = [index for index in range(len(self._rows)) if index not in set(full)]
         states = [self._read_afresh(full)]
@@ -88,13 +103,17 @@ class NeuralContinuation:
 
     def _read(self, rows: Sequence[int], tokens: Sequence[Sequence[int]], state: State | None) -> State:
         """Read equally many tokens in each of these rows and note the distributions after them."""
-        # One row of a large model waits for memory, which several threads bring in faster.
-        threads = nullcontext() if self._is_large else single_threaded()
-        with torch.inference_mode(), threads:
+        with torch.inference_mode(), self._team(len(rows) if state else None):
             hidden_BTD, after = self._model(torch.tensor(tokens, device=self._device), state)
             logits_BV = self._model.logits(hidden_BTD[:, -1])
         self._log_probs_BV[list(rows)] = log_softmax(logits_BV.float().cpu().numpy())
         return after
+
+    def _team(self, rows_of_step: int | None) -> AbstractContextManager[None]:
+        """Threads for a step of so many rows, or (None) for reading anew."""
+        if self._measured and rows_of_step and self._num_parameters * rows_of_step >= SHARED_WORK:
+            return self._measured.step()
+        return nullcontext() if self._num_parameters >= LARGE_PARAMETERS else threads(1)
 
 
 def log_softmax(logits_BV: np.ndarray) -> np.ndarray:

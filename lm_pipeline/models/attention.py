@@ -3,8 +3,8 @@
 Papers: Vaswani et al. 2017; Su et al. 2021 (rotary positions, in the form of GPT-NeoX and Llama: the halves of a head
 are the pairs); Ainslie et al. 2023 (grouped-query attention); Dehghani et al. 2023 (norms of queries and keys).
 
-Shapes: B batch, T new tokens, S tokens attended to (past and new), D width, H heads, G heads of keys and values,
-K width of a head.
+Shapes: B batch, T new tokens, S tokens attended to (past and new), P places in memory (S or more), D width, H heads,
+G heads of keys and values, K width of a head.
 """
 
 import math
@@ -28,12 +28,14 @@ class Sight(NamedTuple):
         allowed: which of the S positions each token sees (bool, T x S or B x 1 x T x S); None where `causal` says all.
         cos: cosines of rotary positions (T x K or B x 1 x T x K); None where positions are not rotary.
         sin: sines, likewise.
+        begin: positions before the new tokens.
     """
 
     causal: bool
     allowed: Tensor | None = None
     cos: Tensor | None = None
     sin: Tensor | None = None
+    begin: int = 0
 
 
 def rotary_table(context_length: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
@@ -102,6 +104,19 @@ def attend(
     return F.dropout(scores_BHTS.softmax(dim=3).to(dtype), dropout) @ v_BGSK
 
 
+def remember(past_BGPK: Tensor, new_BGTK: Tensor, begin: int) -> Tensor:
+    """Keys, or values, of the first `begin` of P places, and new ones behind them.
+
+    Where there is room for them (`State.reserve`) they are written into it; else all are copied to a tensor that has
+    none, which costs as much as all that was ever read.
+    """
+    end = begin + new_BGTK.shape[2]
+    if end > past_BGPK.shape[2]:
+        return torch.cat((past_BGPK[:, :, :begin], new_BGTK), dim=2)
+    past_BGPK[:, :, begin:end] = new_BGTK
+    return past_BGPK
+
+
 class Attention(nn.Module):
     """Self-attention of one block.
 
@@ -122,7 +137,7 @@ class Attention(nn.Module):
         self.k_norm = nn.RMSNorm(self.head_width, eps=spec.norm_epsilon) if spec.qk_norm else None
 
     def forward(self, x_BTD: Tensor, past: tuple[Tensor, Tensor] | None, sight: Sight) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the output and all keys and values (B x G x S x K), the past ones first."""
+        """Returns the output and all keys and values (B x G x P x K), the past ones first, room for more behind."""
         batch, time, _ = x_BTD.shape
         heads_BHTK = self.qkv(x_BTD).view(batch, time, -1, self.head_width).transpose(1, 2)
         turned_BHTK, v_BGTK = heads_BHTK.split((self.num_heads + self.kv_heads, self.kv_heads), dim=1)
@@ -133,13 +148,15 @@ class Attention(nn.Module):
             turned_BHTK = rotate(turned_BHTK, sight.cos, sight.sin)
         # Autocast leaves norms and sums in float32.
         q_BHTK, k_BGTK = turned_BHTK.to(v_BGTK.dtype).split((self.num_heads, self.kv_heads), dim=1)
+        k_BGSK, v_BGSK = k_BGPK, v_BGPK = k_BGTK, v_BGTK
         if past is not None:
-            k_BGTK, v_BGTK = torch.cat((past[0], k_BGTK), dim=2), torch.cat((past[1], v_BGTK), dim=2)
+            k_BGPK, v_BGPK = remember(past[0], k_BGTK, sight.begin), remember(past[1], v_BGTK, sight.begin)
+            k_BGSK, v_BGSK = (x_BGPK[:, :, : sight.begin + time] for x_BGPK in (k_BGPK, v_BGPK))
         dropout = self.dropout if self.training else 0.0
         mixed_BHTK = attend(
-            q_BHTK, k_BGTK, v_BGTK, dropout, causal=sight.causal, allowed=sight.allowed, kernel=self.kernel
+            q_BHTK, k_BGSK, v_BGSK, dropout, causal=sight.causal, allowed=sight.allowed, kernel=self.kernel
         )
-        return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, time, -1)), k_BGTK, v_BGTK
+        return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, time, -1)), k_BGPK, v_BGPK
 
 
 class CrossAttention(nn.Module):

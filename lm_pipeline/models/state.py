@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,21 @@ class State:
     def clone(self) -> "State":
         """A copy that shares no memory with this one."""
         return self._map(torch.Tensor.clone)
+
+    def reserve(self, places: int) -> "State":
+        """Keys and values (B x H x S x K) with room for so many places: reading on fills it instead of copying them.
+
+        A state with room can be gone on from once: what is read next takes the place behind it. Whoever goes on from it
+        in two ways selects or clones it before.
+        """
+        room = (0, 0, 0, places - self.position)
+        tensors = tuple(F.pad(tensor[:, :, : self.position], room) for tensor in self.tensors)
+        return State(self.position, tensors, self.documents)
+
+    @property
+    def places(self) -> int:
+        """Places that keys and values have, filled or not."""
+        return self.tensors[0].shape[2]
 
     def split(self, num_parts: int) -> "list[State]":
         """The memory of the rows in parts of nearly the same number, in order."""

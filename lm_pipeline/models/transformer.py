@@ -83,7 +83,7 @@ class Block(nn.Module):
         memory: tuple[Tensor, Tensor] | None = None,
         source_allowed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the output and all keys and values of self-attention, the past ones first."""
+        """Returns the output and all keys and values of self-attention, the past ones first, then room for more."""
         normed_BTD = x_BTD if self.is_post else self.attention_norm(x_BTD)
         mixed_BTD, k_BGSK, v_BGSK = self.attention(normed_BTD, past, sight)
         x_BTD = x_BTD + self.dropout(mixed_BTD)
@@ -148,15 +148,15 @@ class Positions(nn.Module):
         elif causal and 1 < time < end:
             allowed = causal_mask(time, end, x_BTD.device)
         if self.kind == "learned":
-            return x_BTD + self.table_TD[where], Sight(causal, allowed)
+            return x_BTD + self.table_TD[where], Sight(causal, allowed, begin=begin)
         if self.kind == "sinusoidal":
-            return x_BTD + self.sines_TD[where], Sight(causal, allowed)
+            return x_BTD + self.sines_TD[where], Sight(causal, allowed, begin=begin)
         if self.kind == "none":
-            return x_BTD, Sight(causal, allowed)
+            return x_BTD, Sight(causal, allowed, begin=begin)
         cos, sin = self.cos_TK[where], self.sin_TK[where]
         if documents_BS is not None:
             cos, sin = cos[:, None], sin[:, None]
-        return x_BTD, Sight(causal, allowed, cos, sin)
+        return x_BTD, Sight(causal, allowed, cos, sin, begin)
 
 
 def within_documents(documents_BS: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ class Stack(nn.Module):
         memory: list[tuple[Tensor, Tensor]] | None = None,
         source_allowed: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Read T more tokens; a state's tensors are keys and values of each layer in turn.
+        """Read T more tokens; a state's tensors are keys and values of each layer in turn (see `State.reserve`).
 
         Args:
             x_BTD: embedded tokens.

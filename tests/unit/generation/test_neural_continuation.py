@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,8 @@ from hypothesis import strategies as st
 
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
 from lm_pipeline.generation.windows import sliding_windows
+from lm_pipeline.models.language_model import build_model
+from lm_pipeline.specs.model import TransformerModel
 
 
 def from_scratch(model, tokens):
@@ -40,3 +44,24 @@ def test_each_appended_token_is_read_alone_until_the_window_is_full(model):
         handle.remove()
     # Context of 8: the ninth token makes room by reading again the 4 tokens before it.
     assert lengths == ([3, 1, 1, 1, 1, 1, 5, 1, 1, 1, 5] if model.max_positions else [3] + [1] * 10)
+
+
+def test_keys_and_values_are_written_where_there_is_room_and_seldom_copied(tokenizer):
+    torch.manual_seed(0)
+    model = build_model(TransformerModel(num_layers=2, width=16, num_heads=2), tokenizer.vocab_size, 256).eval()
+    text = NeuralContinuation(model, [[1, 2, 3], [4, 5]])
+    places = []
+    for token in range(200):
+        text.append([token, token])
+        places.append(text._state.tensors[0].data_ptr())
+    assert sum(before != after for before, after in itertools.pairwise(places)) == 2  # 64 tokens, 128, 256
+
+
+def test_a_text_goes_on_in_two_ways_as_two_rows(model):
+    text = NeuralContinuation(model, [[1, 2, 3]])
+    text.append([4])
+    text.select([0, 0])
+    text.append([5, 6])
+    text.append([7, 7])
+    for row, token in enumerate((5, 6)):
+        np.testing.assert_allclose(text.next_log_probs()[row], from_scratch(model, [1, 2, 3, 4, token, 7]), atol=1e-5)
