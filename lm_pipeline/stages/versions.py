@@ -7,8 +7,8 @@ artifact's address contains the version, so everything made by the stage and aft
 from lm_pipeline.artifacts import Stage
 
 RAW_DOCUMENTS = Stage("raw_documents", 1)
-DOCUMENT_PART = Stage("document_part", 3)
-DOCUMENTS = Stage("documents", 3)
+DOCUMENT_PART = Stage("document_part", 4)
+DOCUMENTS = Stage("documents", 4)
 SIGNATURES = Stage("signatures", 2)
 TEXT_UNITS = Stage("text_units", 1)
 QUALITY_MODEL = Stage("quality_model", 1)

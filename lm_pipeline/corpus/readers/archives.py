@@ -12,10 +12,11 @@ import os
 import struct
 import tarfile
 import zlib
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Self
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from typing import BinaryIO, Literal, Self
+from zipfile import BadZipFile
 
 import xxhash
 
@@ -24,6 +25,7 @@ from lm_pipeline.corpus.readers.charsets import detect
 from lm_pipeline.corpus.readers.compression import CHUNK, DamagedStreamError, is_disk_fault
 from lm_pipeline.corpus.readers.opened import Opened, open_stream
 from lm_pipeline.corpus.readers.records import Quarantined
+from lm_pipeline.corpus.readers.zip_entries import ZipEntry, open_entry, zip_entries
 
 MAX_DEPTH = 4
 """Archives inside archives that are looked into."""
@@ -69,22 +71,56 @@ def members(file: Opened, kind: Literal["zip", "tar"]) -> Iterator[tuple[str | N
 
     A member can be read until the next one is asked for. A name that occurs twice gets a number.
     """
-    taken: set[int] = set()
+    names = _Names()
     found = _zip_members(file) if kind == "zip" else _tar_members(file)
     for name, member in found:
         if name is not None:
-            name = _unique(name, taken)  # noqa: PLW2901 - the name under which it is known from here on
+            name = names.unique(name)  # noqa: PLW2901 - the name under which it is known from here on
         yield name, member
 
 
-def _unique(name: str, taken: set[int]) -> str:
-    """The name, with a number where it was there before. Of each name only a hash is kept."""
-    candidate, number = name, 1
-    while (key := xxhash.xxh3_64_intdigest(candidate.encode())) in taken:
-        number += 1
-        candidate = f"{name};{number}"
-    taken.add(key)
-    return candidate
+def _name_key(name: str) -> int:
+    return xxhash.xxh3_64_intdigest(name.encode()) or 1
+
+
+class _Names:
+    """Which names were there: of each a hash in an open table (16 to 32 bytes a name, a fourth of a set)."""
+
+    def __init__(self) -> None:
+        self._slots, self._num = array("Q", bytes(8 * 1024)), 0
+        self._numbers: dict[int, int] = {}  # of names that were there twice, the last number given
+
+    def unique(self, name: str) -> str:
+        """The name, with a number where it was there before."""
+        key = _name_key(name)
+        if self._add(key):
+            return name
+        number = self._numbers.get(key, 1) + 1
+        while not self._add(_name_key(f"{name};{number}")):
+            number += 1
+        self._numbers[key] = number
+        return f"{name};{number}"
+
+    def _add(self, key: int) -> bool:
+        """Whether it is new."""
+        at = self._slot(key)
+        if self._slots[at] == key:
+            return False
+        self._slots[at] = key
+        self._num += 1
+        if 2 * self._num > len(self._slots):
+            old, self._slots = self._slots, array("Q", bytes(16 * len(self._slots)))
+            for held in old:
+                if held:
+                    self._slots[self._slot(held)] = held
+        return True
+
+    def _slot(self, key: int) -> int:
+        """Where the key is, or would be."""
+        at = key % len(self._slots)
+        while self._slots[at] not in (0, key):
+            at = (at + 1) % len(self._slots)
+        return at
 
 
 def _clean_name(name: str) -> str | None:
@@ -96,51 +132,48 @@ def _clean_name(name: str) -> str | None:
 
 
 def _zip_members(file: Opened) -> Iterator[tuple[str | None, Opened | Quarantined]]:
-    with file.local() as path:
+    with file.local() as path, path.open("rb") as archive:
         try:
-            archive = ZipFile(path)
-        except (*_ZIP_DAMAGE, EOFError) as error:
-            if is_disk_fault(error):
-                raise
-            detail = f"not a sound zip archive: {error}; its table of contents stands at its end"
-            yield None, Quarantined(None, None, "corrupt_zip", detail)
-            return
-        with archive:
-            for entry in archive.infolist():
-                name = None if entry.filename.endswith("/") else _clean_name(_zip_name(entry))
-                if not entry.filename:
-                    detail = f"a member without a name, at byte {entry.header_offset}"
+            for entry in zip_entries(path):
+                name = None if entry.name.endswith((b"/", b"\\")) else _clean_name(_zip_name(entry))
+                if not entry.name:
+                    detail = f"a member without a name, at byte {entry.begin}"
                     yield None, Quarantined(None, None, "corrupt_zip", detail)
                 elif name is not None:
                     yield name, _zip_member(archive, entry, name, file)
+        except BadZipFile as error:
+            detail = f"not a sound zip archive: {error}; its table of contents stands at its end"
+            yield None, Quarantined(None, None, "corrupt_zip", detail)
 
 
-def _zip_name(entry: ZipInfo) -> str:
+def _zip_name(entry: ZipEntry) -> str:
     """The name; archivers that do not declare UTF-8 write what their machine's character set is."""
-    if entry.flag_bits & _UTF8_NAME:
-        return entry.filename
-    return _decoded(entry.filename.encode("cp437"))
+    if entry.flags & _UTF8_NAME:
+        return entry.name.decode("utf-8", "backslashreplace")
+    return _decoded(entry.name)
 
 
 def _decoded(name: bytes) -> str:
     return name.decode(detect([name]), "backslashreplace")
 
 
-def _zip_member(archive: ZipFile, entry: ZipInfo, name: str, file: Opened) -> Opened | Quarantined:
-    if entry.flag_bits & _ENCRYPTED:
+def _zip_member(archive: BinaryIO, entry: ZipEntry, name: str, file: Opened) -> Opened | Quarantined:
+    if entry.flags & _ENCRYPTED:
         return Quarantined(None, None, "encrypted", "an encrypted member of a zip archive; decrypt it first")
+    if entry.damage:
+        return Quarantined(None, None, "corrupt_zip", f"not a sound member of a zip archive: {entry.damage}")
     try:
         # The declared size is all that `zipfile` will hand out, so a bomb is known before it is opened.
-        file.expansion.check(entry.compress_size, entry.file_size)
-        file.expansion.count(entry.file_size)
+        file.expansion.check(entry.compressed, entry.size)
+        file.expansion.count(entry.size)
         return open_stream(_zip_chunks(archive, entry), name, file.spec, file.expansion)
     except DamagedStreamError as error:
         return Quarantined(None, None, error.reason, error.detail)
 
 
-def _zip_chunks(archive: ZipFile, entry: ZipInfo) -> Iterator[bytes]:
+def _zip_chunks(archive: BinaryIO, entry: ZipEntry) -> Iterator[bytes]:
     try:
-        with archive.open(entry) as stream:
+        with open_entry(archive, entry) as stream:
             # read1, because read() throws away what it has when the member turns out to be damaged.
             while chunk := stream.read1(CHUNK):  # pyright: ignore[reportAttributeAccessIssue]
                 yield chunk

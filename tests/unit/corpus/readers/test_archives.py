@@ -5,6 +5,7 @@ import lzma
 import struct
 import subprocess
 import tarfile
+import warnings
 import zipfile
 
 import pytest
@@ -205,3 +206,28 @@ def _without_first_name(data: bytes) -> bytes:
     entry = data.index(b"PK\x01\x02")
     lengths = struct.pack("<HHH", 0, 0, 1)  # of name, extra field and comment
     return data[: entry + 28] + lengths + data[entry + 34 :]
+
+
+def test_very_many_members_of_one_name_get_numbers_in_no_time(reading):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        data = zipped([("same.txt", b"x"), *[("same.txt", b"y")] * 3000, ("same.txt;2", b"z")])
+    names = [item.member for item in reading("a.zip", data)]
+    assert names == ["same.txt", *(f"same.txt;{number}" for number in range(2, 3002)), "same.txt;2;2"]
+
+
+def test_a_damaged_table_of_contents_costs_what_is_behind_the_damage(reading):
+    data = bytearray(zipped({"a.txt": b"first", "b.txt": "第二".encode(), "c.txt": b"third"}))
+    data[data.rindex(b"PK\x01\x02")] ^= 0xFF
+    *read, (name, _, reason) = outcome(reading("a.zip", bytes(data)))
+    assert read == [("a.txt", 0, "first"), ("b.txt", 0, "第二")]
+    assert (name, reason) == (None, "corrupt_zip")
+
+
+def test_a_member_that_reaches_into_the_next_one_is_not_read(reading):
+    data = bytearray(zipped({"a.txt": b"first", "b.txt": b"second"}, zipfile.ZIP_STORED))
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 20 : entry + 28] = struct.pack("<2L", 20, 20)
+    (a, b) = reading("a.zip", bytes(data))
+    assert (a.reason, b.text) == ("corrupt_zip", "second")
+    assert "overlap" in a.detail

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,6 +88,19 @@ def test_an_array_of_very_many_objects(tmp_path: Path, indent, scale):
     found, peak = measured(path)
     assert found == f"read={num + 1}"
     assert peak < 500
+
+
+@pytest.mark.parametrize("num", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_an_archive_of_very_many_members(tmp_path: Path, num):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(num):
+            archive.writestr(
+                zipfile.ZipInfo(f"folder {number % 1000}/a member with a long name 法律 {number}.txt"), b"x"
+            )
+    found, peak = measured(path)
+    assert found == f"read={num}"
+    assert peak < 300
 
 
 @pytest.mark.parametrize("scale", ALWAYS_AND_FULL_SIZE)
