@@ -141,6 +141,7 @@ class Staging:
             digest of all non-volatile files is the content digest.
         provenance: who made it: code version, times, MLflow spool id, determinism record.
         parts: artifacts that this one is made up of instead of copying them, such as the parts of a corpus.
+        superseded: keys of the same stage whose unfinished work nobody needs once this is published.
     """
 
     path: Path
@@ -150,6 +151,7 @@ class Staging:
     content_digest: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     parts: list[Artifact] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)
 
 
 class Store(References):
@@ -238,7 +240,7 @@ class Store(References):
         with explaining_a_full_disk(stage.name, self.root), self.in_use():
             found = self.find(stage.name, key)
             if found is not None:
-                self._drop_work(stage.name, key)
+                self._drop_work(stage.name, key)  # of a process that was killed between publishing and dropping it
                 return found, True
             with self.lock(stage.name, key, wait_seconds) as held:
                 found = self.find(stage.name, key)
@@ -273,10 +275,12 @@ class Store(References):
                     directory.rmdir()
             raise
         shutil.rmtree(self.root / "work" / stage.name / key, ignore_errors=True)
+        for other in staging.superseded:
+            self._drop_work(stage.name, other)
         return artifact
 
     def _drop_work(self, stage: str, key: str) -> None:
-        """Remove the work of a build that was killed between publishing its artifact and this."""
+        """Remove work that nobody needs any more, unless a living process is at it."""
         work = self.root / "work" / stage / key
         if work.exists():
             with contextlib.suppress(BusyError), self.lock(stage, key):

@@ -26,6 +26,9 @@ _VERSIONS = (
 )
 """What file systems call a file's version; the first that is there is used."""
 
+_SOURCE = "source.digest"
+"""In a folder for downloads: of which source they are."""
+
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
 """A server that does not take the connection, or says nothing for so long, is given up."""
@@ -74,9 +77,19 @@ class Earlier:
     folder: Path | None = None
     identity: Mapping[str, Any] | None = None
 
+    def begin(self, source: UrlSource) -> None:
+        """Say whose downloads the folder is for."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.work / _SOURCE).write_text(_name_of(source), "utf-8")
+
+    def superseded(self, source: UrlSource) -> list[str]:
+        """Names of the folders beside it that hold downloads of the same source: of versions that it had earlier."""
+        found = sorted(path.parent for path in self.work.parent.glob(f"*/{_SOURCE}") if path.parent != self.work)
+        return [folder.name for folder in found if (folder / _SOURCE).read_text("utf-8") == _name_of(source)]
+
     def files(self, source: UrlSource) -> dict[str, Kept]:
         """What need not be downloaded, by `object_key`."""
-        kept = {path.name: Kept(path) for path in self.work.parent.glob("*/*") if path.suffix != ".part"}
+        kept = {path.name: Kept(path) for path in self.work.parent.glob("*/*") if not path.suffix}
         if (
             self.folder
             and (self.folder / "files.parquet").is_file()
@@ -126,8 +139,13 @@ def fetch(
             wanted.append(Download(name, path, size, _object_key(source, base, name, size, version)))
         with TemporaryDirectory(dir=out) as scratch:
             earlier = earlier or Earlier(Path(scratch, "work"))
+            earlier.begin(source)
             files, num_downloaded = download(system, wanted, earlier.files(source), earlier.work, out / "files")
     return {**write_files(files, out), "num_downloaded": num_downloaded}
+
+
+def _name_of(source: UrlSource) -> str:
+    return digest_of(source.model_dump(mode="json"))
 
 
 def _object_key(source: UrlSource, base: str, name: str, size: int | None, version: str | None) -> str | None:

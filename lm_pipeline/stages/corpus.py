@@ -75,6 +75,8 @@ def _write_raw(spec: CorpusSpec, build: Build) -> None:
         before.manifest["spec"]["outside"] if before else None,
     )
     build.staging.summary = fetch(spec.source, dict(build.outside), build.home, build.staging.path, earlier)
+    if spec.source.kind == "url":
+        build.staging.superseded = earlier.superseded(spec.source)
     if dangling := build.staging.summary.get("dangling_links"):
         build.log(f"{len(dangling)} links lead nowhere and are not read: {', '.join(dangling[:10])}")
     build.log(f"{build.staging.summary['num_files']} raw files, {build.staging.summary['num_bytes']:,} bytes")

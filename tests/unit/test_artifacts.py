@@ -261,6 +261,21 @@ def test_work_in_progress_outlives_a_failure_and_goes_when_published(tmp_path):
     assert list((tmp_path / "work" / "demo").iterdir()) == []
 
 
+def test_superseded_work_goes_when_what_supersedes_it_is_published_unless_somebody_is_at_it(tmp_path):
+    store = Store(tmp_path)
+    for key in ("idle", "busy", "another"):
+        (store.work_dir("demo", key) / "file").write_text(key)
+
+    def write(staging):
+        assert (tmp_path / "work/demo/idle/file").exists()
+        staging.superseded = ["idle", "busy", "gone"]
+        write_files(staging)
+
+    with store.lock("demo", "busy"):
+        store.build(STAGE, {}, {"x": 1}, write)
+    assert sorted(path.name for path in (tmp_path / "work/demo").iterdir()) == ["another", "busy"]
+
+
 def test_of_two_processes_one_builds_and_the_impatient_other_is_told_who(tmp_path):
     first = started(start_builder(tmp_path, pause=0.05))
     second = start_builder(tmp_path)

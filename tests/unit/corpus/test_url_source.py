@@ -18,8 +18,10 @@ from lm_pipeline.corpus import downloads, url_source
 from lm_pipeline.corpus.raw_files import raw_files
 from lm_pipeline.corpus.url_source import Earlier
 from lm_pipeline.errors import InputError, UnavailableError
+from lm_pipeline.graph import materialize
 from lm_pipeline.home import Home
-from lm_pipeline.specs.corpus import UrlSource
+from lm_pipeline.specs.corpus import CorpusSpec, UrlSource
+from lm_pipeline.stages.corpus import corpus_nodes
 
 
 @pytest.fixture
@@ -188,7 +190,7 @@ def test_what_an_earlier_artifact_or_a_killed_run_has_is_not_downloaded_again(ht
     identities: dict[str, dict] = {}
     with pytest.raises(UnavailableError):
         fetch("first")
-    downloaded = sum(path.suffix != ".part" for path in (work / "first").iterdir())
+    downloaded = sum(not path.suffix for path in (work / "first").iterdir())
     assert 0 < downloaded < 300
     (folder / "000-broken.txt").unlink()
     summary, second = fetch("second")  # another list of files, so another folder for work
@@ -211,6 +213,36 @@ def test_what_an_earlier_artifact_or_a_killed_run_has_is_not_downloaded_again(ht
     assert asked == ["008.txt"]
     assert (fourth / "files/008.txt").read_text() == "法律 8"
     assert summary["num_downloaded"] == 1
+
+
+def test_an_interrupted_download_of_an_earlier_version_goes_when_the_newer_one_is_published(
+    http, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(downloads, "PAUSES_SECONDS", ())
+    folder, home = tmp_path / "served/news", Home(tmp_path / "data")
+    folder.mkdir()
+    (folder / "a.txt").write_text("第一版")
+    (folder / "broken.txt").write_text("the server fails at this one")
+    (elsewhere := tmp_path / "served/law").mkdir()
+    (elsewhere / "broken.txt").write_text("the server fails at this one")
+    graph = {}
+    for name in ("news", "law"):
+        graph |= {node.asset: node for node in corpus_nodes(name, CorpusSpec(source=UrlSource(url=f"{http}/{name}/")))}
+        with pytest.raises(UnavailableError):
+            materialize(graph, home, f"raw_documents/{name}", lambda _: None)
+    work = home.artifacts / "work/raw_documents"
+    of_news, of_law = sorted(work.iterdir(), key=lambda path: len(list(path.iterdir())), reverse=True)
+    (folder / "a.txt").write_text("第二版, the second")
+    (folder / "broken.txt").unlink()
+    first = materialize(graph, home, "raw_documents/news", lambda _: None).artifact
+    assert not of_news.exists()
+    assert list(work.iterdir()) == [of_law]
+    # What was published stays what it was, whatever the server has now.
+    (folder / "a.txt").write_text("the third, 第三版")
+    materialize(graph, home, "raw_documents/news", lambda _: None)
+    assert [file.location.read_text() for file in raw_files(first.verify().path("files.parquet"))] == [
+        "第二版, the second"
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "", "*.txt"])
@@ -314,8 +346,10 @@ from pathlib import Path
 sys.modules[{module!r}] = None
 from lm_pipeline.corpus import downloads, url_source
 from lm_pipeline.errors import InputError
+from lm_pipeline.graph import materialize
 from lm_pipeline.home import Home
-from lm_pipeline.specs.corpus import UrlSource
+from lm_pipeline.specs.corpus import CorpusSpec, UrlSource
+from lm_pipeline.stages.corpus import corpus_nodes
 try:
     url_source.identify(UrlSource(url={url!r}), Home(Path({str(tmp_path)!r})))
 except InputError as error:
@@ -330,8 +364,10 @@ def test_hugging_face_out_of_reach_says_what_to_check(tmp_path: Path):
 from pathlib import Path
 from lm_pipeline.corpus import downloads, url_source
 from lm_pipeline.errors import UnavailableError
+from lm_pipeline.graph import materialize
 from lm_pipeline.home import Home
-from lm_pipeline.specs.corpus import UrlSource
+from lm_pipeline.specs.corpus import CorpusSpec, UrlSource
+from lm_pipeline.stages.corpus import corpus_nodes
 try:
     url_source.identify(UrlSource(url="hf://datasets/someone/something/data/"), Home(Path({str(tmp_path)!r})))
 except UnavailableError as error:
