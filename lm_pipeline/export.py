@@ -67,7 +67,9 @@ def _export_gguf(model: LanguageModel, tokenizer: Artifact, experiment: str, fol
     require_gguf()
     check_form(model, loaded)  # refuses before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    return export_gguf_model(model, loaded, tokenizer.manifest["spec"]["tokenizer"]["algorithm"], experiment, folder)
+    # A pretrained one says in its own file how it segments.
+    algorithm = tokenizer.manifest["spec"]["tokenizer"]["algorithm"] if loaded.is_lossless else ""
+    return export_gguf_model(model, loaded, algorithm, experiment, folder)
 
 
 def _open(project: Project, experiment: str, folder: Path) -> tuple[LanguageModel, Artifact]:

@@ -11,7 +11,14 @@ from lm_pipeline.errors import InputError, UnavailableError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.pretrained import Pretrained
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "config.json",
+)
 MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors", "*.safetensors.index.json")
 """Names of what is read; whatever else lies in the folder changes nothing."""
 

@@ -5,7 +5,6 @@ its `convert_hf_to_gguf.py`: GPT-2's matrices are stored output by input, and Ll
 halves of a head's units interleaved, because there rotations turn neighbours.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,15 @@ import numpy as np
 from torch import Tensor
 
 from lm_pipeline.errors import InputError
+from lm_pipeline.models.gguf_tokenizer import add_pretrained, add_trained, pretrained_kind
 from lm_pipeline.models.huggingface.entries import AttentionSpec, export_weights
 from lm_pipeline.models.huggingface.model import FORMS, form_of
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.specs.model import TransformerModel
-from lm_pipeline.tokenization.tokenizer import SPACE_MARK, Tokenizer
+from lm_pipeline.tokenization.pretrained import PretrainedTokenizer
+from lm_pipeline.tokenization.tokenizer import Tokenizer
 
 GGUF_MODEL = "model.gguf"
-
-_KINDS = {"bpe": "llama", "char": "llama", "unigram": "t5"}
-"""Our algorithms, and what llama.cpp calls the segmentation that gives the same pieces: merges by score, or Viterbi."""
 
 
 def require_gguf() -> Any:
@@ -52,11 +50,8 @@ def check_form(model: LanguageModel, tokenizer: Tokenizer) -> str:
         )
     if kind == "gpt2" and spec.activation != "gelu_tanh":
         raise InputError(f"llama.cpp's gpt2 computes gelu_tanh, and this model's activation is {spec.activation!r}.")
-    if not tokenizer.is_lossless:
-        raise InputError(
-            "The tokenizer came with a pretrained model: export as `hf`, and convert that folder with llama.cpp's own"
-            " convert_hf_to_gguf.py."
-        )
+    if isinstance(tokenizer, PretrainedTokenizer):
+        pretrained_kind(tokenizer)
     return kind
 
 
@@ -65,8 +60,8 @@ def export_gguf_model(model: LanguageModel, tokenizer: Tokenizer, algorithm: str
 
     Args:
         model: a Transformer of GPT-2 or Llama form.
-        tokenizer: its tokenizer, trained here.
-        algorithm: "unigram", "bpe" or "char", as it was trained.
+        tokenizer: its tokenizer.
+        algorithm: "unigram", "bpe" or "char", as a tokenizer was trained here.
         name: what the file says the model is called.
         folder: an existing folder.
 
@@ -81,7 +76,10 @@ def export_gguf_model(model: LanguageModel, tokenizer: Tokenizer, algorithm: str
     writer = gguf.GGUFWriter(folder / GGUF_MODEL, kind)
     writer.add_name(name)
     _add_shape(writer, spec, kind, model)
-    _add_tokenizer(writer, gguf.TokenType, tokenizer, algorithm)
+    if isinstance(tokenizer, PretrainedTokenizer):
+        add_pretrained(writer, gguf.TokenType, tokenizer)
+    else:
+        add_trained(writer, gguf.TokenType, tokenizer, algorithm)
     architecture = {"gpt2": gguf.MODEL_ARCH.GPT2, "llama": gguf.MODEL_ARCH.LLAMA}[kind]
     names = gguf.get_tensor_name_map(architecture, spec.num_layers)
     weights = export_weights(model.state_dict(), FORMS[kind].entries(spec))
@@ -125,31 +123,3 @@ def _stored(name: str, tensor: Tensor, spec: AttentionSpec, kind: str) -> np.nda
             halves = array.reshape(heads, 2, len(array) // heads // 2, *array.shape[1:])
             array = halves.swapaxes(1, 2).reshape(array.shape)
     return np.ascontiguousarray(array)
-
-
-def _add_tokenizer(writer: Any, types: Any, tokenizer: Tokenizer, algorithm: str) -> None:
-    controls = tokenizer.controls
-    unknown = next(i for i in controls.excluded if i not in (controls.bos, controls.pad))
-    kinds: Sequence[int] = [
-        types.UNKNOWN
-        if i == unknown
-        else types.CONTROL
-        if i in (controls.bos, controls.eos, controls.pad)
-        else types.BYTE
-        if tokenizer.is_byte[i]
-        else types.NORMAL
-        for i in range(tokenizer.vocab_size)
-    ]
-    writer.add_tokenizer_model(_KINDS[algorithm])
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list([tokenizer.piece(i).replace(" ", SPACE_MARK).encode() for i in range(tokenizer.vocab_size)])
-    writer.add_token_scores([tokenizer.score(i) for i in range(tokenizer.vocab_size)])
-    writer.add_token_types(kinds)
-    writer.add_bos_token_id(controls.bos)
-    writer.add_eos_token_id(controls.eos)
-    writer.add_unk_token_id(unknown)
-    writer.add_pad_token_id(controls.pad)
-    writer.add_add_bos_token(True)
-    writer.add_add_eos_token(False)
-    writer.add_add_space_prefix(False)
-    writer.add_remove_extra_whitespaces(False)

@@ -86,6 +86,13 @@ def load_base(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """
     own = {name.replace(BASE, "."): tensor for name, tensor in model.state_dict().items()}
     own = {name: tensor for name, tensor in own.items() if not name.endswith((DOWN, UP))}
+    for name, tensor in weights.items():
+        if name.endswith(POSITIONS) and name in own and len(tensor) < len(own[name]):
+            raise InputError(
+                f"The base has learned positions for {len(tensor)} tokens, and this experiment's context_length is"
+                f" {len(own[name])}: those behind would begin untrained. Set `training: {{context_length:"
+                f" {len(tensor)}}}` or less; a longer context needs a base with rotary or sinusoidal positions."
+            )
     weights = {
         name: tensor[: own[name].shape[0]] if name.endswith(POSITIONS) and name in own else tensor
         for name, tensor in weights.items()

@@ -8,7 +8,7 @@ from lm_pipeline.specs.base import Spec
 
 
 class Pretrained(Spec):
-    """What Hugging Face transformers has saved: `config.json`, safetensors, `tokenizer.json`."""
+    """What Hugging Face transformers has saved: `config.json`, safetensors, `tokenizer.json` or `tokenizer.model`."""
 
     tag: ClassVar[str] = "pretrained"
     """Which member of a union it is."""

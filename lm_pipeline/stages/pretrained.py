@@ -1,10 +1,10 @@
 """What nodes take from a pretrained model: a dataset its tokenizer, an experiment its weights (`<experiment>/base`)."""
 
+import hashlib
 import json
 import sys
 from typing import Any
 
-from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError
 from lm_pipeline.graph import Build, numbers
 from lm_pipeline.home import Home
@@ -30,11 +30,10 @@ def write_tokenizer(source: Pretrained, build: Build) -> None:
 
 def write_base(source: Pretrained, build: Build) -> None:
     """A pretrained model as training writes one, by a child process, for it needs torch."""
-    from lm_pipeline.tokenization.pretrained import TOKENIZER_JSON
+    from lm_pipeline.tokenization.pretrained import tokenizer_json
 
     folder, tokenizer = fetch(source, build.outside, build.home), build.inputs["tokenizer"]
-    own = folder / TOKENIZER_JSON
-    if not own.is_file() or digest_file(own) != tokenizer.summary["pieces_digest"]:
+    if hashlib.sha256(tokenizer_json(folder)).hexdigest() != tokenizer.summary["pieces_digest"]:
         raise InputError(
             f"The tokenizer of {folder} is not the one that the dataset has: materialize the dataset's tokenizer again."
         )
@@ -49,3 +48,5 @@ def write_base(source: Pretrained, build: Build) -> None:
     config = json.loads((build.staging.path / "config.json").read_text("utf-8"))
     build.staging.summary = {"source": source.huggingface, **build.outside, **config}
     build.log(f"{source.huggingface}: {config['family']}, {config['num_parameters']:,} parameters")
+    if unused := config["unused_tensors"]:
+        build.log(f"{len(unused)} tensors of it have no place in this model and are left out: {', '.join(unused)}")

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lm_pipeline.tokenization.sentencepiece_model import merges_of
 from lm_pipeline.tokenization.tokenizer import BOS, EOS, PAD, SPACE_MARK, UNK, Tokenizer
 
 _ROLES = {"pad_token": PAD, "bos_token": BOS, "eos_token": EOS, "unk_token": UNK}
@@ -65,13 +66,7 @@ def _unigram(tokenizer: Tokenizer, pieces: list[str]) -> dict[str, Any]:
 
 
 def _bpe(pieces: list[str]) -> dict[str, Any]:
-    """Sentencepiece merges whatever gives the earliest piece: every way to make a piece is a merge of its rank."""
     ids = {piece: index for index, piece in enumerate(pieces)}
-    merges = []
-    for piece in pieces:
-        parts = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
-        ways = [pair for pair in parts if pair[0] in ids and pair[1] in ids]
-        merges += sorted(ways, key=lambda pair: (ids[pair[0]], ids[pair[1]]))
     return {
         "type": "BPE",
         "dropout": None,
@@ -82,7 +77,7 @@ def _bpe(pieces: list[str]) -> dict[str, Any]:
         "byte_fallback": True,
         "ignore_merges": False,
         "vocab": ids,
-        "merges": [list(pair) for pair in merges],
+        "merges": merges_of(pieces),
     }
 
 

@@ -1,5 +1,7 @@
 """A tokenizer of a pretrained model: Hugging Face's `tokenizer.json`, as it is, with its own ids.
 
+A folder that has sentencepiece's `tokenizer.model` alone is given one (see `sentencepiece_model`).
+
 Source: the `tokenizers` library, which runs it. Its post-processor is not asked: documents begin with BOS and end with
 EOS here, whatever a folder says. What is lossy there stays
 lossy: a text may come back changed (BERT's case and spaces).
@@ -17,6 +19,7 @@ import numpy as np
 from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.tokenization.controls import CONTROLS_FILE, Controls
+from lm_pipeline.tokenization.sentencepiece_model import SENTENCEPIECE_MODEL, convert_sentencepiece
 from lm_pipeline.tokenization.stretches import check_unicode
 from lm_pipeline.tokenization.tokenizer import SPACE_MARK, Tokenizer, token_dtype
 
@@ -32,6 +35,10 @@ _USUAL = {"bos": ("<s>", "[CLS]"), "eos": ("</s>", "[SEP]"), "pad": ("<pad>", "[
 class PretrainedTokenizer(Tokenizer):
     """A tokenizer that was not trained here; `Tokenizer` says what each method does.
 
+    Attributes:
+        spec: its `tokenizer.json`.
+        special: ids that its folder declares to be no text.
+
     Args:
         path: its `tokenizer.json`; `controls.json` lies beside it.
     """
@@ -43,12 +50,12 @@ class PretrainedTokenizer(Tokenizer):
         self.vocab_size: int = self._theirs.get_vocab_size(with_added_tokens=True)
         self.dtype = token_dtype(self.vocab_size)
         self._pieces = [self._theirs.id_to_token(i) or "" for i in range(self.vocab_size)]
-        self._special = {i for i, token in self._theirs.get_added_tokens_decoder().items() if token.special}
-        spec = json.loads(self._theirs.to_str())
+        self.special = {i for i, token in self._theirs.get_added_tokens_decoder().items() if token.special}
+        self.spec: dict[str, Any] = json.loads(self._theirs.to_str())
         self._digest = digest_file(path)
-        spell, self.is_byte = _spelling(spec, self._pieces)
-        self.spellings = [b"" if i in self._special else spell(piece) for i, piece in enumerate(self._pieces)]
-        self.begins_with_space = _prepends_space(spec)
+        spell, self.is_byte = _spelling(self.spec, self._pieces)
+        self.spellings = [b"" if i in self.special else spell(piece) for i, piece in enumerate(self._pieces)]
+        self.begins_with_space = _prepends_space(self.spec)
 
     def encode_flat(self, texts: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002
         """Ids of all texts, without BOS and EOS, and where each text's begin; the threads are the library's own."""
@@ -85,14 +92,11 @@ def import_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no tokenizer that can be read, or nothing in it begins or ends a document.
     """
-    if not (folder / TOKENIZER_JSON).is_file():
-        raise InputError(
-            f"{folder} has no {TOKENIZER_JSON}. Load it with transformers' `AutoTokenizer.from_pretrained` and"
-            " `save_pretrained` it into the folder: that writes one."
-        )
-    for name in TOKENIZER_FILES:
+    text = tokenizer_json(folder)
+    for name in TOKENIZER_FILES[1:]:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
+    (out / TOKENIZER_JSON).write_bytes(text)
     theirs = _open(out / TOKENIZER_JSON)
     controls = find_controls(folder, theirs)
     (out / CONTROLS_FILE).write_text(json.dumps(controls.as_json()) + "\n", "utf-8")
@@ -103,6 +107,23 @@ def import_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
         "pieces_digest": tokenizer.pieces_digest(),
         "controls": controls.as_json(),
     }
+
+
+def tokenizer_json(folder: Path) -> bytes:
+    """The folder's `tokenizer.json`, or what it would be for its `tokenizer.model`.
+
+    Raises:
+        InputError: there is neither, or one that cannot be read alike.
+        CorruptArtifactError: `tokenizer.model` is damaged.
+    """
+    if (folder / TOKENIZER_JSON).is_file():
+        return (folder / TOKENIZER_JSON).read_bytes()
+    if (folder / SENTENCEPIECE_MODEL).is_file():
+        return convert_sentencepiece(folder).encode()
+    raise InputError(
+        f"{folder} has no {TOKENIZER_JSON} and no {SENTENCEPIECE_MODEL}. Load it with transformers'"
+        " `AutoTokenizer.from_pretrained` and `save_pretrained` it into the folder: that writes one."
+    )
 
 
 def find_controls(folder: Path, tokenizer: Any) -> Controls:

@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.encoder_decoder import EncoderDecoder
-from lm_pipeline.models.huggingface.model import export_model, form_of, import_model, import_spec
+from lm_pipeline.models.huggingface.model import export_model, form_of, import_all_there_is, import_model, import_spec
 from lm_pipeline.models.language_model import build_model
 from lm_pipeline.specs.model import EncoderDecoderModel, EncoderModel, LstmModel, TransformerModel
 
@@ -86,6 +87,37 @@ def test_padding_of_an_encoder_is_theirs(tmp_path):
     expected = model(TOKENS, attention_mask=is_text).logits
     found = ours.logits(ours(TOKENS, documents_BT=is_text)[0])
     torch.testing.assert_close(found[is_text == 1], expected[is_text == 1], **TOLERANCE)
+
+
+def test_weights_without_a_place_are_named_and_missing_ones_refused(tmp_path):
+    theirs("llama").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = load_file(path)
+    assert import_all_there_is(tmp_path)[1] == []
+    more = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),  # computed here
+        "model.layers.0.self_attn.q_proj.bias": torch.ones(32),
+        "value_head.weight": torch.ones(1, 32),
+    }
+    save_file(whole | more, path, {"format": "pt"})
+    assert import_all_there_is(tmp_path)[1] == ["model.layers.0.self_attn.q_proj.bias", "value_head.weight"]
+    save_file({name: tensor for name, tensor in whole.items() if "norm" not in name}, path, {"format": "pt"})
+    with pytest.raises(InputError, match=r"lack 7 tensors that the model of config.json has; the first is 'model.norm"):
+        import_model(tmp_path)
+    save_file(whole | {"model.norm.weight": torch.ones(7)}, path, {"format": "pt"})
+    with pytest.raises(InputError, match=r"(?s)do not fit its config.json: .*backbone.norm.weight"):
+        import_model(tmp_path)
+
+
+def test_a_copy_of_tied_weights_is_nothing_unused_and_other_values_are(tmp_path):
+    theirs("gpt2").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = load_file(path)
+    embedding = whole["transformer.wte.weight"]
+    save_file(whole | {"lm_head.weight": embedding.clone()}, path, {"format": "pt"})
+    assert import_all_there_is(tmp_path)[1] == []
+    save_file(whole | {"lm_head.weight": embedding + 1}, path, {"format": "pt"})
+    assert import_all_there_is(tmp_path)[1] == ["lm_head.weight"]
 
 
 OURS = {

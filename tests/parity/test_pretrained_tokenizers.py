@@ -107,7 +107,7 @@ def test_the_unknown_piece_is_text_where_texts_are_encoded_with_it(kind, tmp_pat
 
 
 def test_what_is_no_tokenizer_is_refused_with_what_to_do(tmp_path):
-    with pytest.raises(InputError, match=r"has no tokenizer\.json\. Load it with transformers"):
+    with pytest.raises(InputError, match=r"has no tokenizer\.json and no tokenizer\.model\. Load it with transformers"):
         import_tokenizer(tmp_path, tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(CorruptArtifactError, match="is no tokenizer of Hugging Face's"):

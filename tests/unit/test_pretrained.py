@@ -111,6 +111,9 @@ def test_a_pretrained_model_is_evaluated_tuned_asked_and_exported_as_it_came(
     auto = transformers.AutoModelForMaskedLM if kind == "bert" else transformers.AutoModelForCausalLM
     before, after = (auto.from_pretrained(path).eval() for path in (folder, tmp_path / "out"))
     tokenizers = [transformers.AutoTokenizer.from_pretrained(path) for path in (folder, tmp_path / "out")]
+    gguf = main(["export", "as_it_is", str(tmp_path / "gguf"), "--format", "gguf"])
+    assert (gguf, (tmp_path / "gguf").exists()) == ((0, True) if kind == "gpt2" else (6, False))
+    assert store.ref("as_it_is/base").summary["unused_tensors"] == []
     capsys.readouterr()
     if kind == "llama":
         _serves(project, capsys)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lm_pipeline.errors import InputError
 from lm_pipeline.models.huggingface.entries import (
     THEIR_ACTIVATIONS,
     AttentionSpec,
@@ -29,7 +30,9 @@ FIXED = {
 }
 """What the form leaves no choice in."""
 
-_TYPES = "bert.embeddings.token_type_embeddings.weight"
+TYPES = "bert.embeddings.token_type_embeddings.weight"
+"""Their table of token types."""
+
 _POSITIONS = "backbone.stack.positions.table_TD"
 
 
@@ -88,10 +91,16 @@ def export_config(spec: AttentionSpec, context_length: int) -> dict[str, Any]:
 
 
 def add_token_types(weights: dict[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
-    """Add the first type, which every token of a single text has, to the positions."""
-    weights[_POSITIONS] = weights[_POSITIONS] + theirs[_TYPES].float()[0]
+    """Add the first type, which every token of a single text has, to the positions.
+
+    Raises:
+        InputError: there are no types.
+    """
+    if TYPES not in theirs:
+        raise InputError(f"The weights lack {TYPES!r}. Save the whole model again with `save_pretrained`.")
+    weights[_POSITIONS] = weights[_POSITIONS] + theirs[TYPES].float()[0]
 
 
 def no_token_types(spec: AttentionSpec) -> dict[str, Tensor]:
     """Their table of types, which adds nothing."""
-    return {_TYPES: torch.zeros(1, spec.width)}
+    return {TYPES: torch.zeros(1, spec.width)}

@@ -1,6 +1,6 @@
 """Which of their tensors is which of ours: what the tables of all forms are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -81,6 +81,24 @@ def refuse(config: Mapping[str, Any], **expected: Any) -> None:
             raise InputError(f"config.json has {name}: {config[name]!r}; only {value!r} can be imported.")
 
 
+CONSTANTS = ("attn.bias", "attn.masked_bias", "rotary_emb.inv_freq", "embeddings.position_ids")
+"""Ends of names of what older releases saved and what is computed here: masks, frequencies, counts."""
+
+TIED = ("lm_head.weight", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+"""Copies of other tensors, where a model ties them."""
+
+
+def unused_tensors(theirs: Mapping[str, Tensor], used: Collection[str]) -> list[str]:
+    """Names of weights that are not imported, in order; constants and copies of imported ones are not among them."""
+
+    def is_copy(name: str) -> bool:
+        return name in TIED and any(
+            theirs[name].shape == theirs[other].shape and torch.equal(theirs[name], theirs[other]) for other in used
+        )
+
+    return sorted(name for name in theirs if name not in used and not name.endswith(CONSTANTS) and not is_copy(name))
+
+
 def import_weights(theirs: Mapping[str, Tensor], entries: list[Entry]) -> dict[str, Tensor]:
     """Our tensors from theirs, in float32.
 
@@ -89,7 +107,10 @@ def import_weights(theirs: Mapping[str, Tensor], entries: list[Entry]) -> dict[s
     """
     missing = [name for entry in entries for name in entry.theirs if name not in theirs]
     if missing:
-        raise InputError(f"The weights lack {len(missing)} tensors, the first is {missing[0]!r}.")
+        raise InputError(
+            f"The weights lack {len(missing)} tensors that the model of config.json has; the first is {missing[0]!r}."
+            " Save the whole model again with `save_pretrained`."
+        )
     weights = {}
     for entry in entries:
         tensor = torch.cat([theirs[name].float() for name in entry.theirs])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lm_pipeline.errors import InputError, nearest
 from lm_pipeline.models.huggingface import bert, gpt2, llama
-from lm_pipeline.models.huggingface.entries import AttentionSpec, export_weights, import_weights
+from lm_pipeline.models.huggingface.entries import AttentionSpec, export_weights, import_weights, unused_tensors
 from lm_pipeline.models.language_model import LanguageModel, NeuralSpec, build_model
 from lm_pipeline.models.storage import CONFIG, WEIGHTS
 from lm_pipeline.specs.model import EncoderModel, TransformerModel
@@ -78,23 +78,35 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def import_model(folder: Path) -> LanguageModel:
-    """A model of theirs, ready to evaluate.
+    """A model of theirs, ready to evaluate; see `import_all_there_is`."""
+    return import_all_there_is(folder)[0]
+
+
+def import_all_there_is(folder: Path) -> tuple[LanguageModel, list[str]]:
+    """A model of theirs, ready to evaluate, and the names of weights in the folder that it has no place for.
 
     Args:
         folder: holds their `config.json` and safetensors.
 
     Raises:
-        InputError: the model is of another form or the folder is incomplete.
+        InputError: the model is of another form, or the folder is incomplete or does not fit its configuration.
     """
     config = read_config(folder)
     spec, vocab_size, context_length = import_spec(config)
-    form, theirs = FORMS[config["model_type"]], read_weights(folder)
-    weights = import_weights(_named_as_saved(theirs, config["model_type"]), form.entries(spec))
+    form = FORMS[config["model_type"]]
+    theirs = _named_as_saved(read_weights(folder), config["model_type"])
+    entries = form.entries(spec)
+    used = {name for entry in entries for name in entry.theirs}
+    weights = import_weights(theirs, entries)
     if form is bert:
         bert.add_token_types(weights, theirs)
+        used.add(bert.TYPES)
     model = build_model(spec, vocab_size, context_length)
-    model.load_state_dict(weights)
-    return model.requires_grad_(False).eval()
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"The weights in {folder} do not fit its {CONFIG}: {error}") from error
+    return model.requires_grad_(False).eval(), unused_tensors(theirs, used)
 
 
 def _named_as_saved(theirs: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

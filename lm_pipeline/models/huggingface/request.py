@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from lm_pipeline.errors import InputError
-from lm_pipeline.models.huggingface.model import import_model
+from lm_pipeline.models.huggingface.model import import_all_there_is
 from lm_pipeline.models.storage import save_model
 
 _BY_TOKEN = ("embedding.weight", "output_weight_VE", "output_bias_V")
@@ -33,7 +33,7 @@ def import_from_request(path: Path) -> None:
         InputError: it is of no form that is known, or its tokenizer has ids that it does not know.
     """
     request = ImportRequest.model_validate_json(path.read_text("utf-8"))
-    model = import_model(request.folder)
+    model, unused = import_all_there_is(request.folder)
     if model.vocab_size < request.vocab_size:
         raise InputError(
             f"The model in {request.folder} knows {model.vocab_size} tokens and its tokenizer has {request.vocab_size}:"
@@ -47,5 +47,6 @@ def import_from_request(path: Path) -> None:
         "vocab_size": request.vocab_size,
         "context_length": model.context_length,
         "num_parameters": sum(tensor.numel() for tensor in weights.values()),
+        "unused_tensors": unused,
     }
     save_model(weights, config, request.output_dir)

@@ -113,3 +113,13 @@ def test_adapters_without_a_base_are_refused():
         ExperimentSpec.model_validate({"dataset": "d", "model": {"family": "ngram"}, "base": "other"})
     with pytest.raises(ValidationError, match="qvk"):
         TransformerModel.model_validate({"lora": {"targets": ["qvk"]}})
+
+
+def test_learned_positions_are_cut_and_a_longer_context_is_refused_with_the_number():
+    spec = TransformerModel(form="gpt2", num_layers=1, width=16, num_heads=2)
+    base = build_model(spec, VOCAB_SIZE, 16)
+    shorter = build_model(spec, VOCAB_SIZE, 8)
+    load_base(shorter, base.state_dict())
+    assert torch.equal(shorter.backbone.positions.table_TD, base.backbone.positions.table_TD[:8])
+    with pytest.raises(InputError, match=r"for 16 tokens, and .* is 32: .* Set `training: \{context_length: 16\}`"):
+        load_base(build_model(spec, VOCAB_SIZE, 32), base.state_dict())

@@ -1,0 +1,128 @@
+"""A sentencepiece model as Hugging Face's `tokenizer.json`: for folders of Llama's first kind, which have nothing else.
+
+Ids are sentencepiece's own, which the model was trained with. transformers gives the same but for one text: told that
+the class is `LlamaTokenizer`, it takes the first of the spaces that a text begins with for the one that is put before
+every text. The `tokenizers` library and the conversion of `transformers` are the sources of the format.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from lm_pipeline.errors import CorruptArtifactError, InputError
+from lm_pipeline.tokenization.tokenizer import SPACE_MARK
+
+SENTENCEPIECE_MODEL = "tokenizer.model"
+ADDED_TOKENS = "added_tokens.json"
+"""Older folders name here what was added to the vocabulary of the model: {token: id}."""
+
+_PROBE = "  a\u2160  b "
+"""What a lossy normaliser would change: spaces at both ends and in a row, a character that stands for another."""
+
+
+def convert_sentencepiece(folder: Path) -> str:
+    """The text of a `tokenizer.json` for the folder's `tokenizer.model` and the tokens that were added to it.
+
+    Raises:
+        CorruptArtifactError: the file is no sentencepiece model.
+        InputError: it is not of the kind that Llama has: merges, bytes for what has no piece, spaces kept.
+    """
+    path = folder / SENTENCEPIECE_MODEL
+    try:
+        model = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+    except RuntimeError as error:
+        raise CorruptArtifactError(f"{path} is not a sentencepiece model ({error}).") from error
+    pieces = [model.id_to_piece(i) for i in range(model.vocab_size())]
+    puts_space = model.normalize("a") == f"{SPACE_MARK}a"
+    _check_kind(model, path, puts_space)
+    controls = [i for i in range(len(pieces)) if model.is_control(i) or model.is_unknown(i)]
+    added = [_added(i, pieces[i], special=True) for i in controls]
+    added += [_added(i, token, special=special) for i, token, special in _later_tokens(folder, len(pieces))]
+    prepend = [{"type": "Prepend", "prepend": SPACE_MARK}] * puts_space
+    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] * puts_space
+    ordinary = [piece for i, piece in enumerate(pieces) if i not in controls and not model.is_byte(i)]
+    value = {
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [*prepend, {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_MARK}],
+        },
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"String": SPACE_MARK}, "content": " "},
+                {"type": "ByteFallback"},
+                {"type": "Fuse"},
+                *strip,
+            ],
+        },
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": pieces[model.unk_id()],
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "ignore_merges": False,
+            "vocab": {piece: i for i, piece in enumerate(pieces)},
+            "merges": merges_of(ordinary),
+        },
+    }
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+
+def merges_of(pieces: Sequence[str]) -> list[list[str]]:
+    """Sentencepiece merges whatever gives the earliest piece: every way to make a piece is a merge of its rank.
+
+    >>> merges_of(["a", "b", "ab", "aab", "aa"])
+    [['a', 'b'], ['a', 'ab'], ['aa', 'b'], ['a', 'a']]
+    """
+    ids = {piece: index for index, piece in enumerate(pieces)}
+    merges = []
+    for piece in pieces:
+        parts = [[piece[:cut], piece[cut:]] for cut in range(1, len(piece))]
+        ways = [pair for pair in parts if pair[0] in ids and pair[1] in ids]
+        merges += sorted(ways, key=lambda pair: (ids[pair[0]], ids[pair[1]]))
+    return merges
+
+
+def _check_kind(model: Any, path: Path, puts_space: bool) -> None:
+    """Refuse what would not come out alike."""
+    scores = [model.get_score(i) for i in range(model.vocab_size()) if not (model.is_control(i) or model.is_byte(i))]
+    kept = _PROBE.replace(" ", SPACE_MARK)
+    problems = {
+        "it segments by probabilities (unigram), not by merges": any(score != round(score) for score in scores),
+        "it has no byte pieces": not any(model.is_byte(i) for i in range(model.vocab_size())),
+        "its normaliser changes texts": model.normalize(_PROBE) != (SPACE_MARK + kept if puts_space else kept),
+    }
+    found = [problem for problem, is_there in problems.items() if is_there]
+    if found:
+        raise InputError(
+            f"{path} cannot be imported: {'; '.join(found)}. Load the folder with transformers'"
+            " `AutoTokenizer.from_pretrained` and `save_pretrained` it, which writes a tokenizer.json."
+        )
+
+
+def _later_tokens(folder: Path, vocab_size: int) -> list[tuple[int, str, bool]]:
+    """(id, token, whether it controls) of what was added behind the model's pieces."""
+    found: dict[int, tuple[str, bool]] = {}
+    if (folder / ADDED_TOKENS).is_file():
+        for token, i in json.loads((folder / ADDED_TOKENS).read_text("utf-8")).items():
+            found[i] = (token, True)
+    if (folder / "tokenizer_config.json").is_file():
+        config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+        for i, token in config.get("added_tokens_decoder", {}).items():
+            found[int(i)] = (token["content"], bool(token.get("special")))
+    return [(i, *found[i]) for i in sorted(found) if i >= vocab_size]
+
+
+def _added(i: int, content: str, *, special: bool) -> dict[str, Any]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {"id": i, "content": content, **flags, "special": special}
