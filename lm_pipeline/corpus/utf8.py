@@ -32,7 +32,9 @@ def utf8_buffers(texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     column: Any = texts.to_arrow() if isinstance(texts, pl.Series) else texts
     if not isinstance(column, pa.Array | pa.ChunkedArray):
         column = pa.array(column, pa.large_string())
-    column = column.cast(pa.large_string()).fill_null("")
+    column = column.cast(pa.large_string())
+    if column.null_count:  # it copies
+        column = column.fill_null("")
     array = (
         pa.concat_arrays(column.chunks or [pa.array([], pa.large_string())])
         if isinstance(column, pa.ChunkedArray)

@@ -5,10 +5,10 @@ import dataclasses
 import itertools
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,13 @@ from lm_pipeline.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from lm_pipeline.tokenization.framing import Framing
+
+    _Encoded = tuple[pl.DataFrame, np.ndarray, np.ndarray]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _ROW_GROUP = 65_536
 """Rows of a Parquet row group, however the frames arrive: the files' bytes depend on the documents alone."""
@@ -47,24 +54,22 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
         `byte_fallback_fraction` over the tokens of the text (BOS and EOS left out); `num_used_pieces`; `top_pieces`;
         `preview` (pieces of the first 200 training tokens); `dtype`; `vocab_size`.
     """
-    from lm_pipeline.corpus.utf8 import utf8_buffers
     from lm_pipeline.tokenization.framing import Framing
 
+    num_threads = len(os.sched_getaffinity(0))
     tokenizer.controls.write(out)
     writers = {split: _SplitWriter(out, split, tokenizer) for split in SPLITS}
     framing = Framing.of(tokenizer)
     excluded = failures = 0
-    try:
-        for batch, (ids, begins) in _encoded(_batches(documents), tokenizer):
-            texts, splits = utf8_buffers(batch["text"]), batch["split"]
-            excluded += splits.null_count()
-            unknown = set(splits.unique()) - {*SPLITS, None}
-            assert not unknown, f"splits must be {SPLITS} or null, not {unknown}"
-            for split, writer in writers.items():
-                rows = (splits == split).arg_true().cast(int).to_numpy()
-                tokens, sizes, wrong = framing.framed(ids, begins, rows, texts, writer.piece_counts)
-                writer.write(batch.select(LOCATORS)[rows], tokens, sizes, np.diff(texts[1])[rows])
-                failures += wrong
+
+    def encode(batch: "pl.DataFrame") -> "_Encoded":
+        return batch, *tokenizer.encode_flat(batch["text"].to_list(), num_threads)
+
+    try:  # the next batches are read and encoded while one is written
+        encoded = _one_ahead(encode, _batches(documents))
+        for absent, wrong in _one_ahead(lambda batch: _write_batch(*batch, framing, writers), encoded):
+            excluded += absent
+            failures += wrong
     finally:
         for writer in writers.values():
             writer.close()
@@ -79,6 +84,25 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
         "dtype": tokenizer.dtype.name,
         "vocab_size": tokenizer.vocab_size,
     }
+
+
+def _write_batch(
+    batch: "pl.DataFrame", ids: np.ndarray, begins: np.ndarray, framing: "Framing", writers: "dict[str, _SplitWriter]"
+) -> tuple[int, int]:
+    """Append a batch to its splits: how many documents have none, and how many do not spell their text."""
+    from lm_pipeline.corpus.utf8 import utf8_buffers
+
+    texts, splits = utf8_buffers(batch["text"]), batch["split"]
+    failures = 0
+    unknown = set(splits.unique()) - {*SPLITS, None}
+    assert not unknown, f"splits must be {SPLITS} or null, not {unknown}"
+    for split, writer in writers.items():
+        rows = (splits == split).arg_true().cast(int).to_numpy()
+        if len(rows):
+            tokens, sizes, wrong = framing.framed(ids, begins, rows, texts, writer.piece_counts)
+            writer.write(batch.select(LOCATORS)[rows], tokens, sizes, np.diff(texts[1])[rows])
+            failures += wrong
+    return splits.null_count(), failures
 
 
 @dataclasses.dataclass
@@ -113,8 +137,6 @@ class _SplitWriter:
 
     def write(self, frame: "pl.DataFrame", tokens: np.ndarray, sizes: np.ndarray, num_bytes: np.ndarray) -> None:
         """Append documents: their locators, their tokens end to end, and how many tokens and bytes each has."""
-        if len(frame) == 0:
-            return
         tokens.astype(self.dtype, copy=False).tofile(self.data)
         ends = np.cumsum(sizes)
         columns = {name: frame[name].to_arrow() for name in LOCATORS}
@@ -163,20 +185,16 @@ def _batches(frames: Iterator["pl.DataFrame"]) -> Iterator["pl.DataFrame"]:
                 yield frame[start:end]
 
 
-def _encoded(
-    batches: Iterator["pl.DataFrame"], tokenizer: Tokenizer
-) -> Iterator[tuple["pl.DataFrame", tuple[np.ndarray, np.ndarray]]]:
-    """Batches and their ids; while one is written the next one is encoded, on all cores."""
-    num_threads = len(os.sched_getaffinity(0))
+def _one_ahead(function: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
+    """The function of every item, in order, in a thread of its own that is one item ahead of whoever asks."""
     with ThreadPoolExecutor(1) as executor:
-        waiting: collections.deque[tuple[pl.DataFrame, Future[tuple[np.ndarray, np.ndarray]]]] = collections.deque()
-        for batch in batches:
-            waiting.append((batch, executor.submit(tokenizer.encode_flat, batch["text"].to_list(), num_threads)))
+        waiting: collections.deque[Future[Result]] = collections.deque()
+        for item in items:
+            waiting.append(executor.submit(function, item))
             if len(waiting) > 1:
-                ready, ids = waiting.popleft()
-                yield ready, ids.result()
-        for ready, ids in waiting:
-            yield ready, ids.result()
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
 
 
 def _per_corpus(writers: dict[str, _SplitWriter]) -> dict[str, dict[str, dict[str, int]]]:
