@@ -8,8 +8,11 @@ import lzma
 import os
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import aiohttp  # noqa: F401 - as below: fsspec imports it where it needs it
+import fsspec.implementations.http  # noqa: F401
 import numpy as np
 import pandas as pd  # noqa: F401 - by pyarrow, where it is installed
 import polars as pl
@@ -22,6 +25,7 @@ from lm_pipeline.corpus import (
     decontamination,  # noqa: F401
     digest_cache,
     documents,
+    downloads,
     duplicates,  # noqa: F401
     repeated_text,  # noqa: F401
     scripts,
@@ -29,6 +33,7 @@ from lm_pipeline.corpus import (
     sources,  # noqa: F401
     splits,  # noqa: F401
     text_statistics,
+    url_source,  # noqa: F401
     word_lists,  # noqa: F401
 )
 from lm_pipeline.corpus.equal_keys import first_of_equal
@@ -64,11 +69,19 @@ attributes:
   source: {kind: path, path: TEXT/chinese}
   cleaning: {profile: none, min_characters: 12}
 """,
+    "corpora/web": """\
+type: assets.Corpus
+attributes:
+  description: Chapters of both languages that a server has.
+  source: {kind: url, url: "SERVER/", include: ["*.txt"]}
+  format: {kind: text, unit: paragraph}
+  cleaning: {profile: none, min_characters: 40}
+""",
     "datasets/mixed": """\
 type: assets.Dataset
 attributes:
   description: Both languages.
-  corpora: [english, chinese]
+  corpora: [english, chinese, web]
   duplicates: {repeated: {unit: line}}
   split: {validation_fraction: 0.15, test_fraction: 0.15}
   tokenizer: {algorithm: bpe, vocab_size: 1800, character_coverage: 0.98}
@@ -76,23 +89,31 @@ attributes:
 }
 
 
-def write_project(folder: Path, data: Path) -> None:
+def write_project(folder: Path, data: Path, server: str) -> None:
     """Declarations and real text, both languages, six formats; with records that cannot be read, and repeated ones.
 
     Args:
-        folder: gets `defs/`, `text/` and `arrival/`: files that come later.
+        folder: gets `defs/`, `text/`, `served/`: what the server has, and `arrival/`: files that come later.
         data: real corpora.
+        server: address of the server of `served/`.
     """
     for name, text in DECLARATIONS.items():
         path = folder / "defs" / name / "defs.yaml"
         path.parent.mkdir(parents=True)
-        path.write_text(text.replace("TEXT", str(folder / "text")), "utf-8")
-    english, chinese, arrival = (folder / name for name in ("text/english", "text/chinese", "arrival"))
-    for each in (english, chinese, arrival):
-        each.mkdir(parents=True)
+        path.write_text(text.replace("TEXT", str(folder / "text")).replace("SERVER", server), "utf-8")
+    english, chinese, served, arrival = (
+        folder / name for name in ("text/english", "text/chinese", "served", "arrival")
+    )
+    for each in (english, chinese, served, arrival):
+        each.mkdir(parents=True, exist_ok=True)
     _write_english(english, data)
     _write_chinese(chinese, data)
     novel = (data / "large/zh-novels/水浒传.txt").read_text("utf-8")
+    alice = (data / "small/lm/en/alice-in-wonderland.txt").read_text("utf-8")
+    (served / "book").mkdir()
+    (served / "book/水浒传.txt").write_text(novel[20_000:24_000], "utf-8")
+    (served / "alice.txt").write_text(alice[20_000:28_000], "utf-8")
+    (served / "small.txt").write_text(alice[30_000:31_000], "utf-8")
     paragraphs = _articles(data)[60:80]
     _write_lines(arrival / "later.jsonl", [*paragraphs, _articles(data)[3], _articles(data)[4] + "。", novel[:6000]])
 
@@ -150,6 +171,12 @@ def half_split(real, writer, frame, tokens, sizes, num_bytes):
     real(writer, frame[:rows], tokens[: sizes[:rows].sum()], sizes[:rows], num_bytes[:rows])
 
 
+def half_download(_, system, item, complete):
+    content = system.cat_file(item.path)
+    with complete.with_name(f"{complete.name}.part").open("wb") as file:
+        file.write(content[: len(content) // 2])
+
+
 def half_digests(real, fresh, connection):
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("INSERT OR REPLACE INTO digests VALUES (1, 2, 3, 4, 5, 'wrong')")
@@ -172,6 +199,7 @@ def watch(killer: Killer) -> None:
     killer.around(pq, "write_table", "table")
     killer.around(pl.DataFrame, "write_parquet", "frame", half_frame)
     killer.around(digest_cache, "_write", "digest cache", half_digests)
+    killer.around(downloads, "_get", "download", half_download)
     killer.around(documents, "clean_records", "batch")
     killer.around(shingle_store.ShingleStore, "add", "shingles", half_shingles)
     killer.around(tokenizer.sentencepiece.SentencePieceTrainer, "train", "tokenizer")
@@ -209,7 +237,7 @@ def note_builds(log: Path) -> None:
     Store._write = noted
 
 
-def build_and_die(project: Path, folder: Path, at: int, processes: bool = False) -> None:
+def build_and_die(project: Path, folder: Path, at: int, processes: bool = False, only: Sequence[str] = ()) -> None:
     """Make the project's dataset in `folder` until the instant with this number (0 never comes).
 
     Args:
@@ -217,12 +245,14 @@ def build_and_die(project: Path, folder: Path, at: int, processes: bool = False)
         folder: gets `home/`, `tmp/`, `built.log` and, by a run that comes to its end, `seen.json`: the instants.
         at: number of the instant.
         processes: whether the parts are cleaned in processes of their own. Then instants are those of these processes.
+        only: the assets to make; all that the dataset needs if none.
     """
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
     (folder / "tmp").mkdir(exist_ok=True)
     home = Home(folder / "home")
     home.raw.mkdir(parents=True, exist_ok=True)
     documents.PART_BYTES = PART_BYTES
+    downloads.NUM_THREADS = 1  # instants come in one order
     note_builds(folder / "built.log")
     graph = build_graph(load_declarations([project / "defs"], home.raw))
     killer = Killer(0 if processes else at)
@@ -231,7 +261,7 @@ def build_and_die(project: Path, folder: Path, at: int, processes: bool = False)
     else:
         watch(killer)
     log = killer.counted(lambda _: None, "log call")
-    for asset in assets(graph):
+    for asset in only or assets(graph):
         materialize(graph, home, asset, lambda _: None, log=log)
     seen = list(killer.seen)
     if not processes:

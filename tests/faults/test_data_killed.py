@@ -4,6 +4,7 @@ What is compared: which files there are (nothing is left behind, neither in the 
 of them but those that tell times, and which artifacts were made in which run (nothing is made twice).
 """
 
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -11,9 +12,12 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -35,11 +39,31 @@ def processes():
 
 
 @pytest.fixture
-def project(tmp_path, shared_data, monkeypatch) -> Path:
+def server(tmp_path) -> Iterator[str]:
+    """The address of a server of the project's `served/`."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_arguments) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_arguments) -> None:
+            """Whoever asked was killed."""
+
+    folder = tmp_path / "project/served"
+    folder.mkdir(parents=True)
+    with Server(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
+@pytest.fixture
+def project(tmp_path, shared_data, server, monkeypatch) -> Path:
     monkeypatch.setenv("POLARS_MAX_THREADS", "1")
     monkeypatch.setenv("LM_PIPELINE_WORKERS", "1")
     monkeypatch.delenv("LM_PIPELINE_ENGINE", raising=False)
-    write_project(tmp_path / "project", shared_data)
+    write_project(tmp_path / "project", shared_data, server)
     return tmp_path / "project"
 
 
@@ -56,6 +80,15 @@ def published(folder: Path) -> set[str]:
     return {path.parent.relative_to(root).as_posix() for path in root.glob("*/*/manifest.json")}
 
 
+def downloaded(folder: Path) -> set[int]:
+    """The files that have been downloaded whole, and are not part of anything yet."""
+    return inodes(folder, "work/raw_documents/*/" + "[0-9a-f]" * 64)
+
+
+def inodes(folder: Path, pattern: str) -> set[int]:
+    return {path.stat().st_ino for path in (folder / "home/artifacts").glob(pattern) if path.is_file()}
+
+
 def files(folder: Path) -> dict[str, str]:
     """Every path below the folder, and what its bytes are where two runs must agree on them."""
     found = {}
@@ -69,7 +102,8 @@ def files(folder: Path) -> dict[str, str]:
 def _content(path: Path) -> str:
     if path.name == "manifest.json":
         manifest = json.loads(path.read_bytes())
-        manifest["summary"].pop("num_parts_built", None)  # how many were there already is what an interruption changes
+        for name in ("num_parts_built", "num_downloaded"):  # how many were there already an interruption changes
+            manifest["summary"].pop(name, None)
         content = json.dumps({key: value for key, value in manifest.items() if key not in TIMES}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
     if path.suffix == ".jsonl" and path.parent.name == "spool":
@@ -101,10 +135,20 @@ class Story:
     Args:
         begin: what each run finds in its folder; nothing if None.
         inside: whether the processes that clean parts are killed, instead of the one that makes the dataset.
+        only: the assets that are made; all if none.
     """
 
-    def __init__(self, processes, project: Path, folder: Path, begin: Path | None = None, inside: bool = False) -> None:
+    def __init__(
+        self,
+        processes,
+        project: Path,
+        folder: Path,
+        begin: Path | None = None,
+        inside: bool = False,
+        only: Sequence[str] = (),
+    ) -> None:
         self.processes, self.project, self.folder, self.begin, self.inside = processes, project, folder, begin, inside
+        self.only = only
         self.whole = self._new_folder("whole")
         assert self._run(self.whole, 0) == 0
         self.made, self.files = made(self.whole), files(self.whole)
@@ -123,7 +167,7 @@ class Story:
         return self.folder / name
 
     def _run(self, folder: Path, at: int) -> int:
-        child = self.processes.Process(target=build_and_die, args=(self.project, folder, at, self.inside))
+        child = self.processes.Process(target=build_and_die, args=(self.project, folder, at, self.inside, self.only))
         child.start()
         child.join(timeout=120)
         assert child.exitcode is not None, "the child hangs"
@@ -141,10 +185,11 @@ class Story:
         where = f"instant {at}, {kind}"
         assert ended == (1 if self.inside and at % 2 else -signal.SIGKILL), where
         assert_no_process_is_left(folder)
-        there, first = published(folder), made(folder)
+        there, first, complete = published(folder), made(folder), downloaded(folder)
         (folder / "instants").unlink(missing_ok=True)
         assert self._run(folder, 0) == 0, where
         again, found = made(folder), files(folder)
+        assert complete <= inodes(folder, "raw_documents/*/*/files/**/*"), f"{where}: downloaded twice"
         assert not there & set(again), f"{where}: made twice"
         assert set(again) == set(self.made) - there, where
         assert len(set(first)) == len(first), where
@@ -159,6 +204,15 @@ class Story:
 def test_killed_at_some_instants_the_dataset_is_as_if_nothing_had_happened(processes, project, tmp_path):
     died = Story(processes, project, tmp_path).kill(6)
     assert died.total() == 6
+
+
+@pytest.mark.parametrize("number", [4, pytest.param(1000, marks=pytest.mark.slow)])
+def test_killed_at_instants_of_a_download_what_is_complete_is_not_asked_for_again(processes, project, tmp_path, number):
+    story = Story(processes, project, tmp_path, only=["raw_documents/web"])
+    assert story.seen.count("download: halfway") == 3
+    died = story.kill(number)
+    print(histogram(died))
+    assert died.total() == min(number, len(story.seen))
 
 
 @pytest.mark.slow
@@ -179,6 +233,7 @@ def test_killed_at_instants_of_every_kind_the_dataset_is_as_if_nothing_had_happe
         "os.write",
         "log call",
         "tokens",
+        "download",
         "removal",
     }
 
