@@ -10,9 +10,9 @@ def keep_memory() -> None:
     """Let glibc keep what tensors give back instead of returning it to the kernel.
 
     Else each temporary tensor of more than 128 KiB is mapped anew, and its pages are faulted in one by one: a sixth of
-    the step of a small Transformer on a virtual machine, a tenth of an LSTM's, whose workspaces are larger than the 32
-    MiB up to which glibc lets the threshold of mapping be raised. So nothing is mapped at all. Elsewhere than on Linux
-    with glibc nothing happens.
+    the step of a small Transformer on a virtual machine. glibc lets the threshold of mapping be raised to 32 MiB only,
+    and an LSTM's workspaces may be larger, so nothing is mapped at all. Elsewhere than on Linux with glibc nothing
+    happens.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
