@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_pipeline.corpus.digest_cache import digest_files
-from lm_pipeline.corpus.patterns import is_log, is_wanted, without_logs
+from lm_pipeline.corpus.patterns import NUM_HEAD_BYTES, is_log, is_wanted, without_logs
 from lm_pipeline.corpus.raw_files import RawFile, write_files
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
@@ -97,7 +97,12 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str
     if not start.is_dir():
         found = [f"{path}-{log}" for path in found for log in ("wal", "journal")]
     logs = {path.removeprefix(prefix): _size(path) for path in map(os.path.normpath, found) if is_log(path)}
-    return base, without_logs(sorted(set(names)), logs), sorted(set(dangling))
+    return base, without_logs(sorted(set(names)), logs, lambda name: _head(base / name)), sorted(set(dangling))
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(NUM_HEAD_BYTES)
 
 
 def _size(path: str) -> int:

@@ -1,7 +1,7 @@
 """Which files of a source count: `include`, `exclude`, and what editors and programs leave behind."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase, translate
 from functools import cache
 
@@ -29,18 +29,31 @@ def is_log(name: str) -> bool:
     return _LOGS.fullmatch(name) is not None
 
 
-def without_logs(names: Iterable[str], logs: Mapping[str, int | None]) -> list[str]:
+_DATABASE = b"SQLite format 3\0"
+NUM_HEAD_BYTES = len(_DATABASE)
+"""First bytes of a file that `is_database` wants."""
+
+
+def is_database(head: bytes) -> bool:
+    """Whether a file is an SQLite database: a new one may be empty, and all its rows in its log."""
+    return head in (_DATABASE, b"")
+
+
+def without_logs(names: Iterable[str], logs: Mapping[str, int | None], read_head: Callable[[str], bytes]) -> list[str]:
     """The files of a source that are not a database's own.
 
     Args:
         names: paths of the files that count.
         logs: of all files there are, wanted or not, those that `is_log` holds for: bytes by path, None if not known.
+        read_head: gives a file's first `NUM_HEAD_BYTES`; asked only of files beside which there may be a log.
 
     Raises:
         InputError: rows of a database stand in its log alone, or half of what the log would undo in the database.
     """
     counted = dict.fromkeys(names)
-    of = {log: match["database"] for log in {**logs, **counted} if (match := _LOGS.fullmatch(log))}
+    may_be = {log: match["database"] for log in {**logs, **counted} if (match := _LOGS.fullmatch(log))}
+    databases = {name for name in {*may_be.values()} & counted.keys() if is_database(read_head(name))}
+    of = {log: name for log, name in may_be.items() if name in databases}
     for log, size in logs.items():
         if of.get(log) in counted and size != 0 and not log.endswith("-shm"):
             raise InputError(

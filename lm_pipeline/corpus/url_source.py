@@ -13,7 +13,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from lm_pipeline.corpus.downloads import Download, Kept, download
-from lm_pipeline.corpus.patterns import is_log, is_wanted, without_logs
+from lm_pipeline.corpus.patterns import NUM_HEAD_BYTES, is_log, is_wanted, without_logs
 from lm_pipeline.corpus.raw_files import raw_files, write_files
 from lm_pipeline.digests import digest_of
 from lm_pipeline.errors import InputError, UnavailableError
@@ -222,7 +222,8 @@ def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str,
             f"No file matches {source.url} (include {list(source.include)}, exclude {list(source.exclude)}; hidden and"
             " temporary files do not count). Correct `url` or the patterns."
         )
-    return system, {name: files[name] for name in without_logs(sorted(files), logs)}, prefix
+    kept = without_logs(sorted(files), logs, lambda name: system.cat_file(files[name][0], 0, NUM_HEAD_BYTES))
+    return system, {name: files[name] for name in kept}, prefix
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lm_pipeline.corpus import path_source
+from lm_pipeline.corpus import path_source, url_source
 from lm_pipeline.corpus.raw_files import raw_files
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
-from lm_pipeline.specs.corpus import PathSource
+from lm_pipeline.specs.corpus import PathSource, UrlSource
 
 FILES = [
     "english.txt",
@@ -158,3 +158,14 @@ def test_a_database_whose_last_rows_are_in_its_log_is_refused_until_they_are_in_
     assert [name for name, _, _ in path_source.identify(source, home)["files"]] == ["x.db"]
     assert path_source.fingerprint(source, home) != before
     connection.close()
+
+
+def test_a_text_beside_one_that_is_called_its_journal_is_no_database(home, tmp_path: Path):
+    (tmp_path / "notes").mkdir()
+    for name, text in {"daily": "一天", "daily-journal": "a journal", "a.db-wal": "alone"}.items():
+        (tmp_path / "notes" / name).write_text(text)
+    for path in ("notes", "notes/*"):
+        files = path_source.identify(PathSource(path=str(tmp_path / path)), home)["files"]
+        assert [name for name, _, _ in files] == ["a.db-wal", "daily", "daily-journal"]
+    source = UrlSource(url=f"file://{tmp_path}/notes/")
+    assert [name for name, _, _ in url_source.identify(source, home)["files"]] == ["a.db-wal", "daily", "daily-journal"]
