@@ -2,12 +2,13 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lm_pipeline.corpus.digest_cache import digest_files
-from lm_pipeline.corpus.patterns import NUM_HEAD_BYTES, is_log, is_wanted, without_logs
+from lm_pipeline.corpus.patterns import NUM_HEAD_BYTES, is_log, is_wanted, matches_path, without_logs
 from lm_pipeline.corpus.raw_files import RawFile, write_files
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
@@ -70,8 +71,7 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str
         base, found = start, _walk(start, source.exclude)
     elif glob.has_magic(str(start)):
         base = _fixed_part(start)
-        # Not Path.glob, whose ** matches no files before Python 3.13.
-        found = glob.glob(str(start), recursive=True)
+        found = _glob(base, start, source.exclude)
     else:
         raise InputError(
             f"There is no {start} (source path {source.path!r}; relative paths start at {home.root.parent})."
@@ -142,6 +142,15 @@ def _walk(folder: Path, exclude: Iterable[str]) -> list[str]:
                 links += [path for name in folders if os.path.islink(path := f"{parent}/{name}")]
         pending = sorted(links)  # after all that is really there, so that no file gets its name from a link to it
     return found
+
+
+def _glob(base: Path, pattern: Path, exclude: Iterable[str]) -> list[str]:
+    """The files that a pattern names; its `**` enters each folder once, so that a loop of links ends."""
+    parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.relative_to(base).parts]
+    if "**" not in parts or not base.is_dir():
+        return glob.glob(str(pattern), recursive=True)  # as deep as the pattern, loops or not
+    prefix, inner = os.path.join(base, ""), "/".join(parts)
+    return [path for path in _walk(base, exclude) if matches_path(path.removeprefix(prefix), inner)]
 
 
 def _fixed_part(pattern: Path) -> Path:

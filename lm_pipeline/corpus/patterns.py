@@ -88,8 +88,13 @@ def matches(name: str, pattern: str) -> bool:
     (True, False, True)
     """
     if "**" in pattern:
-        return _compiled(pattern).fullmatch(name) is not None
+        return matches_path(name, pattern)
     return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition("/")[2], pattern)
+
+
+def matches_path(name: str, pattern: str) -> bool:
+    """Whether a whole path matches a pattern as in a shell: `**` crosses slashes, `*` does not."""
+    return _compiled(pattern).fullmatch(name) is not None
 
 
 _WILD = re.compile(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])")

@@ -134,6 +134,16 @@ def test_a_loop_of_links_ends_and_a_pipe_is_no_file(home):
     assert len(names(home, "texts")) == 4
 
 
+@pytest.mark.parametrize("pattern", ["texts/**/*.txt", "texts/**", "t*s/**/*.txt", "texts/**/中*"])
+def test_a_loop_of_links_ends_below_a_pattern_too_and_each_file_has_one_name(home, pattern):
+    folder = home.root.parent / "texts"
+    before = names(home, pattern)
+    (folder / "loop").symlink_to(folder)
+    (folder / "again").symlink_to(folder)
+    assert before
+    assert names(home, pattern) == before
+
+
 def test_a_name_that_is_no_utf8_is_refused(home):
     Path(os.fsdecode(os.fsencode(home.root.parent / "texts") + b"/\xff.txt")).write_text("x")
     with pytest.raises(InputError, match="not UTF-8"):
