@@ -17,6 +17,8 @@ MAX_CONSECUTIVE_SKIPS = 3
 MAX_ROLLBACKS = 2
 NUM_REMEMBERED = 64
 """Losses of good steps that a new one is compared with; before there are so many, no loss counts as a spike."""
+NUM_OF_A_WIDTH = 16
+"""Losses that suffice where batches have several widths, each with losses of its own: 64 of each come late."""
 LEAST_DEVIATION = 0.02
 """Standard deviation below which losses are never thought to vary, as a fraction of their mean."""
 
@@ -29,7 +31,13 @@ class DivergedError(LmPipelineError):
     exit_code = 10
 
 
-def problem(loss: float, gradient_norm: float, recent: Sequence[float], spike_deviations: float | None) -> str | None:
+def problem(
+    loss: float,
+    gradient_norm: float,
+    recent: Sequence[float],
+    spike_deviations: float | None,
+    num_needed: int = NUM_REMEMBERED,
+) -> str | None:
     """Why a step must not reach the weights; None where it may.
 
     Args:
@@ -37,6 +45,7 @@ def problem(loss: float, gradient_norm: float, recent: Sequence[float], spike_de
         gradient_norm: global norm of its gradient, before clipping.
         recent: losses of the last good steps.
         spike_deviations: how far above them a loss may lie; None for any distance.
+        num_needed: how many of them there must be before a loss is compared with them.
 
     >>> problem(float("nan"), 1.0, [], 6.0)
     'the loss is nan'
@@ -47,7 +56,7 @@ def problem(loss: float, gradient_norm: float, recent: Sequence[float], spike_de
         return f"the loss is {loss}"
     if not math.isfinite(gradient_norm):
         return f"the gradient's norm is {gradient_norm}"
-    if spike_deviations is None or len(recent) < NUM_REMEMBERED:
+    if spike_deviations is None or len(recent) < num_needed:
         return None
     mean = math.fsum(recent) / len(recent)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in recent) / len(recent))

@@ -101,7 +101,8 @@ def take_step(session: Session, plan: Plan, training: Training) -> None:
     counters.gradient_norm, loss = norm.item(), nll / max(1, num_targets)
     shape = str(batch.inputs_BT.shape[1])
     recent = counters.recent_losses.get(shape, [])
-    why = guard.problem(loss, counters.gradient_norm, recent, training.spike_deviations)
+    num_needed = guard.NUM_REMEMBERED if training.batching == "packed" else guard.NUM_OF_A_WIDTH
+    why = guard.problem(loss, counters.gradient_norm, recent, training.spike_deviations, num_needed)
     if why is None:
         if training.max_gradient_norm is not None and counters.gradient_norm > training.max_gradient_norm:
             clip_grads_with_norm_(parameters, training.max_gradient_norm, norm)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lm_pipeline.training.guard import LEAST_DEVIATION, NUM_REMEMBERED, diverged, problem
+from lm_pipeline.training.guard import LEAST_DEVIATION, NUM_OF_A_WIDTH, NUM_REMEMBERED, diverged, problem
 
 STEADY = [2.0, 2.2] * (NUM_REMEMBERED // 2)
 
@@ -22,6 +22,14 @@ def test_a_loss_passes_up_to_the_given_number_of_deviations():
 
 def test_nothing_is_a_spike_before_enough_was_seen():
     assert problem(50.0, 1.0, STEADY[1:], 6.0) is None
+
+
+def test_beside_losses_of_one_width_fewer_are_enough():
+    recent = [2.0, 2.2] * (NUM_OF_A_WIDTH // 2)
+    assert problem(9.0, 1.0, recent, 6.0) is None
+    assert problem(9.0, 1.0, recent[1:], 6.0, NUM_OF_A_WIDTH) is None
+    assert problem(2.3, 1.0, recent, 6.0, NUM_OF_A_WIDTH) is None
+    assert "the 16 steps before had 2.100" in (problem(9.0, 1.0, recent, 6.0, NUM_OF_A_WIDTH) or "")
 
 
 def test_losses_that_hardly_vary_are_not_spikes_of_each_other():
