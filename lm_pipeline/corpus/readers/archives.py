@@ -135,7 +135,8 @@ def _zip_members(file: Opened) -> Iterator[tuple[str | None, Opened | Quarantine
     with file.local() as path, path.open("rb") as archive:
         try:
             for entry in zip_entries(path):
-                name = None if entry.name.endswith((b"/", b"\\")) else _clean_name(_zip_name(entry))
+                name = _zip_name(entry)
+                name = None if _is_folder(name, entry) else _clean_name(name)
                 if not entry.name:
                     detail = f"a member without a name, at byte {entry.begin}"
                     yield None, Quarantined(None, None, "corrupt_zip", detail)
@@ -144,6 +145,14 @@ def _zip_members(file: Opened) -> Iterator[tuple[str | None, Opened | Quarantine
         except BadZipFile as error:
             detail = f"not a sound zip archive: {error}; its table of contents stands at its end"
             yield None, Quarantined(None, None, "corrupt_zip", detail)
+
+
+def _is_folder(name: str, entry: ZipEntry) -> bool:
+    """Whether a member is one, by its decoded name: 0x5C, the backslash, is half of a character in Big5, GBK, SJIS.
+
+    Where the character set was taken for another, the name still ends in a backslash, but folders have no content.
+    """
+    return name.endswith("/") or (name.endswith("\\") and entry.size == 0)
 
 
 def _zip_name(entry: ZipEntry) -> str:

@@ -208,6 +208,25 @@ def _without_first_name(data: bytes) -> bytes:
     return data[: entry + 28] + lengths + data[entry + 34 :]
 
 
+@pytest.mark.parametrize(
+    ("name", "charset"),
+    [("成功", "big5"), ("報告/成功", "big5"), ("中国法律/至誠", "gbk"), ("資料の一覧/発表", "cp932")],
+)
+def test_a_name_whose_last_byte_is_that_of_a_backslash_is_no_folder(reading, name, charset):
+    written = name.encode(charset)
+    assert written.endswith(b"\\")
+    data = zipped([("n" * len(written), b"text"), ("folder\\", b""), ("other/", b""), ("b.txt", b"second")])
+    data = data.replace(b"n" * len(written), written)
+    assert outcome(reading("a.zip", data)) == [(name, 0, "text"), ("b.txt", 0, "second")]
+
+
+def test_a_member_with_content_is_read_whatever_character_set_its_name_is_taken_for(reading):
+    # 至誠 in GBK and 発表 in Shift-JIS: too short to tell which one it is.
+    for written in ("至誠".encode("gbk"), "発表".encode("cp932")):
+        data = zipped([("nnnn"[: len(written)], "正文".encode())]).replace(b"nnnn"[: len(written)], written)
+        assert [item.text for item in reading("a.zip", data)] == ["正文"]
+
+
 def test_very_many_members_of_one_name_get_numbers_in_no_time(reading):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
