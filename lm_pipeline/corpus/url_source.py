@@ -222,8 +222,20 @@ def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str,
             f"No file matches {source.url} (include {list(source.include)}, exclude {list(source.exclude)}; hidden and"
             " temporary files do not count). Correct `url` or the patterns."
         )
-    kept = without_logs(sorted(files), logs, lambda name: system.cat_file(files[name][0], 0, NUM_HEAD_BYTES))
+    kept = without_logs(sorted(files), logs, lambda name: _head(system, *files[name]))
     return system, {name: files[name] for name in kept}, prefix
+
+
+def _head(system: AbstractFileSystem, path: str, listed: Mapping[str, Any]) -> bytes:
+    """A file's first bytes. As a stream that is left: a server that knows no ranges answers one with the whole file."""
+    if listed.get("size") == 0:  # of which no server has a range
+        return b""
+    head = b""
+    with system.open(path, "rb", block_size=0) as file:
+        while len(head) < NUM_HEAD_BYTES and (chunk := file.read(NUM_HEAD_BYTES - len(head))):
+            assert isinstance(chunk, bytes)
+            head += chunk
+    return head[:NUM_HEAD_BYTES]
 
 
 @contextmanager
