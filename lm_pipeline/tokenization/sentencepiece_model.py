@@ -1,12 +1,15 @@
 """A sentencepiece model as Hugging Face's `tokenizer.json`: for folders of Llama's first kind, which have nothing else.
 
-Ids are sentencepiece's own, which the model was trained with. transformers gives the same but for one text: told that
-the class is `LlamaTokenizer`, it takes the first of the spaces that a text begins with for the one that is put before
-every text. The `tokenizers` library and the conversion of `transformers` are the sources of the format.
+Ids are sentencepiece's own, which the model was trained with; a file of which that cannot be said is refused. Two
+kinds of text differ: where one spells a control token (`</s>`), that token is found, as transformers finds it; and
+transformers, told that the class is `LlamaTokenizer`, takes the first of the spaces that a text begins with for the one
+that is put before every text. The `tokenizers` library and the conversion of `transformers` are the sources of the
+format.
 """
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,7 @@ def convert_sentencepiece(folder: Path) -> str:
     added += [_added(i, token, special=special) for i, token, special in _later_tokens(folder, len(pieces))]
     prepend = [{"type": "Prepend", "prepend": SPACE_MARK}] * puts_space
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] * puts_space
-    ordinary = [piece for i, piece in enumerate(pieces) if i not in controls and not model.is_byte(i)]
+    merges = _merges(model, path)
     value = {
         "version": "1.0",
         "added_tokens": added,
@@ -72,7 +75,7 @@ def convert_sentencepiece(folder: Path) -> str:
             "byte_fallback": True,
             "ignore_merges": False,
             "vocab": {piece: i for i, piece in enumerate(pieces)},
-            "merges": merges_of(ordinary),
+            "merges": merges,
         },
     }
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
@@ -90,6 +93,27 @@ def merges_of(pieces: Sequence[str]) -> list[list[str]]:
         parts = [[piece[:cut], piece[cut:]] for cut in range(1, len(piece))]
         ways = [pair for pair in parts if pair[0] in ids and pair[1] in ids]
         merges += sorted(ways, key=lambda pair: (ids[pair[0]], ids[pair[1]]))
+    return merges
+
+
+def _merges(model: Any, path: Path) -> list[list[str]]:
+    """Merges from the highest score to the lowest, which need not be the order of ids.
+
+    Of two pieces with one score, sentencepiece makes the one further left in the text. A list of merges cannot say so.
+    """
+    ids = [i for i in range(model.vocab_size()) if not (model.is_control(i) or model.is_unknown(i) or model.is_byte(i))]
+    ranked = sorted(ids, key=lambda i: -model.get_score(i))
+    merges = merges_of([model.id_to_piece(i) for i in ranked])
+    made = {left + right for left, right in merges}
+    merged = [(model.get_score(i), i, model.id_to_piece(i)) for i in ranked if model.id_to_piece(i) in made]
+    for (score, i, piece), (next_score, j, other) in pairwise(merged):
+        if score == next_score:
+            raise InputError(
+                f"{path} cannot be imported: the pieces {piece!r} ({i}) and {other!r} ({j}) have one score, {score:g}."
+                " It was extended, and which of them is made depends on where they stand in a text: no tokenizer.json"
+                " can say that. If the ids of transformers' conversion are meant, write it with `AutoTokenizer`'s"
+                " `save_pretrained`."
+            )
     return merges
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 
@@ -43,6 +44,20 @@ def save_sentencepiece(folder, **settings) -> None:
         allow_whitespace_only_pieces=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, minloglevel=2, **settings,
     )  # fmt: skip
     (folder / "tokenizer.model").write_bytes(out.getvalue())
+
+
+def extended(proto: bytes, pieces: dict[str, float], kind: int = 1) -> bytes:
+    """A model with more pieces {piece: score}: fields of a serialized message may follow one another in any order."""
+
+    def field(tag: int, content: bytes) -> bytes:
+        assert len(content) < 128
+        return bytes([tag, len(content)]) + content
+
+    later = [
+        field(0x0A, piece.encode()) + b"\x15" + struct.pack("<f", score) + bytes([0x18, kind])
+        for piece, score in pieces.items()
+    ]
+    return proto + b"".join(field(0x0A, piece) for piece in later)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +122,37 @@ def test_tokens_that_were_added_later_have_their_ids(folder, tmp_path):
     ours = load_tokenizer(tmp_path / "out/tokenizer.json")
     assert (ours.controls.bos, ours.controls.eos, ours.controls.pad) == (1, 2, 700)
     assert ours.piece(701) == "<|im_start|>"
+
+
+MORE = ["法律", "合同", "同法", "律条", "法律条文", "条文规定", "\u2581合同", "国人民", "the法"]
+
+
+@pytest.fixture(scope="module")
+def with_more(folder, tmp_path_factory):
+    """sentencepiece and ours of a vocabulary that was extended by pieces that come before all others."""
+    out = tmp_path_factory.mktemp("more")
+    proto = (folder / "tokenizer.model").read_bytes()
+    plain = sentencepiece.SentencePieceProcessor(model_proto=proto)
+    more = [piece for piece in MORE if plain.piece_to_id(piece) == plain.unk_id()]
+    assert len(more) > 3
+    more = extended(proto, {piece: 3.0 + place for place, piece in enumerate(more)})
+    (out / "tokenizer.model").write_bytes(more)
+    import_tokenizer(out, out)
+    return sentencepiece.SentencePieceProcessor(model_proto=more), load_tokenizer(out / "tokenizer.json")
+
+
+@given(st.text(st.sampled_from("法律合同条文规定国人民the 。"), max_size=40))
+def test_pieces_that_were_added_with_higher_scores_are_made_first(with_more, text):
+    model, ours = with_more
+    assert ours.encode(text).tolist() == model.encode(text)
+    assert ours.encode("法律合同").tolist() == model.encode("法律合同")
+
+
+def test_pieces_of_one_score_are_refused_because_places_decide_between_them(folder, tmp_path):
+    proto = (folder / "tokenizer.model").read_bytes()
+    (tmp_path / "tokenizer.model").write_bytes(extended(proto, {"律合": 0.0, "合同法": 0.0}))
+    with pytest.raises(InputError, match=r"the pieces '.*' \(.*\) and '.*' \(.*\) have one score, -?0"):
+        import_tokenizer(tmp_path, tmp_path)
 
 
 def test_what_would_not_come_out_alike_is_refused(tmp_path):
