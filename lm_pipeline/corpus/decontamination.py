@@ -159,11 +159,11 @@ def _search(
         pl.concat(found)
         .sort("text", *by_best, descending=[False, True, True, False, False])
         .group_by("text", "list", maintain_order=True)
-        .agg(pl.col(by_best).first(), pl.col("num").sum())
+        .agg(pl.col(by_best).first(), pl.col("num").sum(), most=pl.col("repeated").max())
         .sort("text", *by_best, "list", descending=[False, True, True, False, False, False])
     )
     ends = np.searchsorted(matches["text"].to_numpy(), np.arange(len(batch) + 1))
-    columns = tuple(matches[name].to_numpy() for name in ("list", "num", "sure", "repeated"))
+    columns = tuple(matches[name].to_numpy() for name in ("list", "num", "sure", "most"))
     owners = needles.owners.offsets, needles.owners.documents
     counted = tally.num_documents, tally.first, tally.max_overlap
     repeats = Repeats(

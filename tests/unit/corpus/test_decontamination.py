@@ -257,6 +257,19 @@ def test_a_text_of_very_many_evaluation_documents_is_counted_for_each_and_names_
     assert f"e{num - 1}" in named
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_overlap_is_the_largest_also_where_a_rarer_ngram_of_the_same_owner_shows_the_hit(language: str) -> None:
+    generator = np.random.default_rng(12)
+    common, rare, *others = (sentence(generator, num, language).rstrip(".。") for num in (60, 22, 200, 200, 300))
+    evaluation = f"{common}\n\n{rare} {others[0]}"
+    training = f"{common}\n\n{others[1]} {rare} {others[2]}"
+    around = [f"{common}\n\n{sentence(generator, 50, language)}" for _ in range(SPEC.max_documents + 1)]
+    hits, items, _ = report([evaluation], [training, *around])
+    assert [hit["overlap"] for hit in hits] == [1.0] * (len(around) + 1)
+    assert hits[0]["ngram"].split() == rare.split()[: SPEC.ngram] or hits[0]["ngram"] == rare[: SPEC.ngram_characters]
+    assert items[0]["max_overlap"] == 1.0
+
+
 @pytest.mark.parametrize("max_documents", [0, 2, 1000])
 def test_pairs_are_those_of_a_plain_comparison_of_all_documents(max_documents: int) -> None:
     generator = np.random.default_rng(11)
