@@ -8,7 +8,7 @@ format.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ SENTENCEPIECE_MODEL = "tokenizer.model"
 ADDED_TOKENS = "added_tokens.json"
 """Older folders name here what was added to the vocabulary of the model: {token: id}."""
 
+_USER_DEFINED = 4
+
 _PROBE = "  a\u2160  b "
 """What a lossy normaliser would change: spaces at both ends and in a row, a character that stands for another."""
 
@@ -34,16 +36,18 @@ def convert_sentencepiece(folder: Path) -> str:
         InputError: it is not of the kind that Llama has: merges, bytes for what has no piece, spaces kept.
     """
     path = folder / SENTENCEPIECE_MODEL
+    proto = path.read_bytes()
     try:
-        model = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        model = sentencepiece.SentencePieceProcessor(model_proto=proto)
     except RuntimeError as error:
         raise CorruptArtifactError(f"{path} is not a sentencepiece model ({error}).") from error
     pieces = [model.id_to_piece(i) for i in range(model.vocab_size())]
     puts_space = model.normalize("a") == f"{SPACE_MARK}a"
-    _check_kind(model, path, puts_space)
+    _check_kind(model, proto, path, puts_space)
     controls = [i for i in range(len(pieces)) if model.is_control(i) or model.is_unknown(i)]
     added = [_added(i, pieces[i], special=True) for i in controls]
-    added += [_added(i, token, special=special) for i, token, special in _later_tokens(folder, len(pieces))]
+    named = {i: pieces[i] for i in controls}
+    added += [_added(i, token, special=special) for i, token, special in _later_tokens(folder, len(pieces), named)]
     prepend = [{"type": "Prepend", "prepend": SPACE_MARK}] * puts_space
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] * puts_space
     merges = _merges(model, path)
@@ -117,13 +121,20 @@ def _merges(model: Any, path: Path) -> list[list[str]]:
     return merges
 
 
-def _check_kind(model: Any, path: Path, puts_space: bool) -> None:
-    """Refuse what would not come out alike."""
+def _check_kind(model: Any, proto: bytes, path: Path, puts_space: bool) -> None:
+    """Refuse what would not come out alike.
+
+    Symbols of the user are found whole, behind the space that is put before the text. An added token of a
+    tokenizer.json comes near, but a space is put before each part of a text that such tokens leave.
+    """
+    declared = [model.id_to_piece(i) for i, kind in enumerate(_piece_types(proto)) if kind == _USER_DEFINED]
     scores = [model.get_score(i) for i in range(model.vocab_size()) if not (model.is_control(i) or model.is_byte(i))]
     kept = _PROBE.replace(" ", SPACE_MARK)
     problems = {
         "it segments by probabilities (unigram), not by merges": any(score != round(score) for score in scores),
         "it has no byte pieces": not any(model.is_byte(i) for i in range(model.vocab_size())),
+        f"it has symbols that its user defined ({', '.join(map(repr, declared[:3]))})": bool(declared),
+        "it has pieces that are not used": any(model.is_unused(i) for i in range(model.vocab_size())),
         "its normaliser changes texts": model.normalize(_PROBE) != (SPACE_MARK + kept if puts_space else kept),
     }
     found = [problem for problem, is_there in problems.items() if is_there]
@@ -134,8 +145,45 @@ def _check_kind(model: Any, path: Path, puts_space: bool) -> None:
         )
 
 
-def _later_tokens(folder: Path, vocab_size: int) -> list[tuple[int, str, bool]]:
-    """(id, token, whether it controls) of what was added behind the model's pieces."""
+def _piece_types(proto: bytes) -> list[int]:
+    """The type of each piece, from the model as protobuf serializes it: the library does not tell all types.
+
+    Source: `sentencepiece_model.proto`. Field 1 of the model is a piece, field 3 of a piece its type, 1 if not there.
+    """
+    return [dict(_fields(piece)).get(3, 1) for number, piece in _fields(proto) if number == 1]
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """(number, value) of a serialized message; numbers of a fixed width as bytes."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    while at < len(message):
+        tag = varint()
+        if tag & 7 == 0:
+            yield tag >> 3, varint()
+            continue
+        length = {1: 8, 5: 4}.get(tag & 7) or varint()
+        yield tag >> 3, message[at : at + length]
+        at += length
+
+
+def _later_tokens(folder: Path, vocab_size: int, controls: dict[int, str]) -> list[tuple[int, str, bool]]:
+    """(id, token, whether it controls) of what was added behind the model's pieces.
+
+    Raises:
+        InputError: a piece of the model that is no control token is declared to be found whole, or its id is another's.
+    """
     found: dict[int, tuple[str, bool]] = {}
     if (folder / ADDED_TOKENS).is_file():
         for token, i in json.loads((folder / ADDED_TOKENS).read_text("utf-8")).items():
@@ -144,6 +192,13 @@ def _later_tokens(folder: Path, vocab_size: int) -> list[tuple[int, str, bool]]:
         config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
         for i, token in config.get("added_tokens_decoder", {}).items():
             found[int(i)] = (token["content"], bool(token.get("special")))
+    for i, (token, _) in found.items():
+        if i < vocab_size and controls.get(i) != token:
+            raise InputError(
+                f"{folder} cannot be imported: it adds {token!r} with the id {i}, which is that of a piece of"
+                f" {SENTENCEPIECE_MODEL}. Load it with transformers' `AutoTokenizer.from_pretrained` and"
+                " `save_pretrained` it, which writes a tokenizer.json."
+            )
     return [(i, *found[i]) for i in sorted(found) if i >= vocab_size]
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -155,6 +156,21 @@ def test_pieces_of_one_score_are_refused_because_places_decide_between_them(fold
         import_tokenizer(tmp_path, tmp_path)
 
 
+def test_tokens_inside_the_vocabulary_are_its_control_tokens_or_refused(folder, tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes((folder / "tokenizer.model").read_bytes())
+
+    def declare(i: int, token: str) -> None:
+        config = {"added_tokens_decoder": {str(i): {"content": token, "special": True}}}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        import_tokenizer(tmp_path, tmp_path / "out")
+
+    (tmp_path / "out").mkdir()
+    declare(2, "</s>")
+    for i, token in ((2, "<end>"), (300, "<|im_start|>")):
+        with pytest.raises(InputError, match=rf"adds '{re.escape(token)}' with the id {i}, which is that of a piece"):
+            declare(i, token)
+
+
 def test_what_would_not_come_out_alike_is_refused(tmp_path):
     def refused(message: str, **settings) -> None:
         save_sentencepiece(tmp_path, **{**LLAMA, **settings})
@@ -164,6 +180,13 @@ def test_what_would_not_come_out_alike_is_refused(tmp_path):
     refused("it segments by probabilities", model_type="unigram")
     refused("it has no byte pieces", byte_fallback=False)
     refused("its normaliser changes texts", normalization_rule_name="nmt_nfkc")
+    refused("symbols that its user defined .'<sep>', '法律'", user_defined_symbols=["<sep>", "法律"])
+    save_sentencepiece(tmp_path, **LLAMA)
+    proto = (tmp_path / "tokenizer.model").read_bytes()
+    for kind, message in ((4, "its user defined .'<sep>'"), (5, "pieces that are not used")):
+        (tmp_path / "tokenizer.model").write_bytes(extended(proto, {"<sep>": 5.0}, kind))
+        with pytest.raises(InputError, match=message):
+            import_tokenizer(tmp_path, tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"no model")
     with pytest.raises(CorruptArtifactError, match="is not a sentencepiece model"):
         import_tokenizer(tmp_path, tmp_path)
