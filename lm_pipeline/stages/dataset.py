@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lm_pipeline.digests import digest_of
@@ -116,8 +117,7 @@ def _write_statistics(name: str, build: Build) -> None:
     from lm_pipeline.reports.dataset_page import NUM_HITS, write_dataset_page
 
     unique, splits = build.inputs["unique"].summary, build.inputs["splits"]
-    hits = pl.scan_parquet(splits.path("contamination.parquet"))
-    first = hits.unique("document_id", keep="first", maintain_order=True).head(NUM_HITS).collect().to_dicts()
+    first = first_hits(splits.path("contamination.parquet"), NUM_HITS)
     repeated = pl.scan_parquet(splits.path("evaluation_documents.parquet")).filter(pl.col("num_documents") > 0)
     most = repeated.sort("num_documents", descending=True, maintain_order=True).head(NUM_HITS).collect().to_dicts()
     write_dataset_page(name, unique, splits.summary, first, most, build.staging.path / "statistics.html")
@@ -125,6 +125,19 @@ def _write_statistics(name: str, build: Build) -> None:
     build.staging.content_digest = digest_of([unique, splits.summary, first, most])
     build.staging.summary = {"documents_in": splits.summary["documents_in"]}
     build.spool.artifact(build.staging.path / "statistics.html")
+
+
+def first_hits(contamination: Path, num: int) -> list[dict[str, Any]]:
+    """What the first `num` contaminated documents repeat first: a row each of `contamination.parquet`.
+
+    A document's rows, `MAX_NAMED` at most, lie together, so the others of what may be hundreds of millions aren't read.
+    """
+    import polars as pl
+
+    from lm_pipeline.corpus.decontamination import MAX_NAMED
+
+    rows = pl.scan_parquet(contamination).head(num * MAX_NAMED)
+    return rows.unique("document_id", keep="first", maintain_order=True).head(num).collect().to_dicts()
 
 
 def _write_tokenizer(spec: DatasetSpec, tokenizer: TokenizerSpec, build: Build) -> None:

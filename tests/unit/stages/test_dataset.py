@@ -1,14 +1,18 @@
 import json
+from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from assets.checks import CHECKS
 from lm_pipeline.artifacts import Artifact, Store
+from lm_pipeline.corpus.decontamination import MAX_NAMED
 from lm_pipeline.corpus.documents import clean_parts, read_documents
 from lm_pipeline.errors import MissingArtifactError, SpecError
 from lm_pipeline.overview import overview
 from lm_pipeline.project import Project
+from lm_pipeline.stages.dataset import first_hits
 from tests.conftest import TinyProject, chinese_text, english_text
 
 FOOTER = "All rights reserved by the keepers of this page."
@@ -107,6 +111,28 @@ def test_a_second_search_reuses_verdicts_and_what_parts_have(rich: TinyProject) 
     assert signatures < grown
     assert len(grown - signatures) == 1
     assert made["unique_documents"].summary["near"] > 0
+
+
+def test_the_first_hits_are_had_without_the_rest_of_the_table(tmp_path: Path) -> None:
+    lengths = [MAX_NAMED] * 19 + [3, 1] + [MAX_NAMED] * 400
+    rows = [(f"t{number}", f"e{named}", "文" * named) for number, num in enumerate(lengths) for named in range(num)]
+    table = pl.DataFrame(rows, ["document_id", "evaluation_document_id", "ngram"], orient="row")
+    path = tmp_path / "contamination.parquet"
+    table.write_parquet(path, row_group_size=1000, compression="uncompressed")
+    expected = [{"document_id": f"t{number}", "evaluation_document_id": "e0", "ngram": ""} for number in range(20)]
+    assert first_hits(path, 20) == expected
+    # What lies behind is not looked at: it may be damaged.
+    group = pq.ParquetFile(path).metadata.row_group(2)
+    begin = min(
+        group.column(column).dictionary_page_offset or group.column(column).data_page_offset for column in range(3)
+    )
+    end = pq.ParquetFile(path).metadata.row_group(40).column(0).data_page_offset
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write(b"\xff" * (end - begin))
+    with pytest.raises(pl.exceptions.ComputeError):
+        pl.read_parquet(path)
+    assert first_hits(path, 20) == expected
 
 
 def test_unknown_corpora_are_named(rich: TinyProject) -> None:
