@@ -12,6 +12,7 @@ minute a 100 MB, for all stages, on two cores. Prints one JSON line a stage, kee
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -125,11 +126,9 @@ def child(folder: Path, assets: list[str]) -> None:
 def resident(process: psutil.Process) -> int:
     """Bytes of a process and all its descendants now."""
     total = 0
-    try:
-        for each in (process, *process.children(recursive=True)):
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it ends: the next sample counts
             total += each.memory_full_info().pss
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        pass  # one ended meanwhile: the next sample counts
     return total
 
 
