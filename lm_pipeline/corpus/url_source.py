@@ -85,7 +85,7 @@ class Earlier:
     def superseded(self, source: UrlSource) -> list[str]:
         """Names of the folders beside it that hold downloads of the same source: of versions that it had earlier."""
         found = sorted(path.parent for path in self.work.parent.glob(f"*/{_SOURCE}") if path.parent != self.work)
-        return [folder.name for folder in found if (folder / _SOURCE).read_text("utf-8") == _name_of(source)]
+        return [folder.name for folder in found if _source_in(folder) == _name_of(source)]
 
     def files(self, source: UrlSource) -> dict[str, Kept]:
         """What need not be downloaded, by `object_key`."""
@@ -142,6 +142,14 @@ def fetch(
             earlier.begin(source)
             files, num_downloaded = download(system, wanted, earlier.files(source), earlier.work, out / "files")
     return {**write_files(files, out), "num_downloaded": num_downloaded}
+
+
+def _source_in(folder: Path) -> str | None:
+    """Of which source a folder's downloads are; None where another process has published and removed them meanwhile."""
+    try:
+        return (folder / _SOURCE).read_text("utf-8")
+    except FileNotFoundError:
+        return None
 
 
 def _name_of(source: UrlSource) -> str:

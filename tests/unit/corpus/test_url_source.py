@@ -307,6 +307,21 @@ def test_an_interrupted_download_of_an_earlier_version_goes_when_the_newer_one_i
     ]
 
 
+def test_a_folder_for_downloads_that_another_process_removes_meanwhile_is_none(tmp_path: Path, monkeypatch):
+    source, other = UrlSource(url="http://localhost/法律.txt"), UrlSource(url="http://localhost/law.txt")
+    for name, of in {"a": source, "b": source, "c": other, "d": source}.items():
+        Earlier(tmp_path / name).begin(of)
+    read = Path.read_text
+
+    def read_after_removal(path: Path, *arguments, **options) -> str:
+        if path.parent.name == "b":
+            shutil.rmtree(path.parent)
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_after_removal)
+    assert Earlier(tmp_path / "d").superseded(source) == ["a"]
+
+
 @pytest.mark.parametrize("name", ["a.txt", "", "*.txt"])
 @pytest.mark.parametrize("protocol", ["http", "s3"])
 def test_a_server_that_says_nothing_is_given_up_and_named(tmp_path: Path, monkeypatch, protocol, name):
