@@ -19,7 +19,7 @@ import numpy as np
 from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.tokenization.controls import CONTROLS_FILE, Controls
-from lm_pipeline.tokenization.sentencepiece_model import SENTENCEPIECE_MODEL, convert_sentencepiece
+from lm_pipeline.tokenization.sentencepiece_model import SENTENCEPIECE_MODEL, convert_sentencepiece, read_object
 from lm_pipeline.tokenization.stretches import check_unicode
 from lm_pipeline.tokenization.tokenizer import SPACE_MARK, Tokenizer, token_dtype
 
@@ -134,8 +134,8 @@ def find_controls(folder: Path, tokenizer: Any) -> Controls:
     """
     roles: dict[str, Any] = {}
     for name in TOKENIZER_FILES[1:]:
-        roles = _json(folder / name) | roles
-    config = _json(folder / "config.json")
+        roles = read_object(folder / name) | roles
+    config = read_object(folder / "config.json")
     found: dict[str, int | None] = {}
     for role, names in {**_ROLES, "mask": ("mask_token",)}.items():
         spelt = [token["content"] if isinstance(token, dict) else token for token in map(roles.get, names) if token]
@@ -174,10 +174,6 @@ def _open(path: Path) -> Any:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:
         raise CorruptArtifactError(f"{path} is no tokenizer of Hugging Face's ({error}).") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def _parts(spec: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def convert_sentencepiece(folder: Path) -> str:
     """The text of a `tokenizer.json` for the folder's `tokenizer.model` and the tokens that were added to it.
 
     Raises:
-        CorruptArtifactError: the file is no sentencepiece model.
+        CorruptArtifactError: the file is no sentencepiece model, or one that adds tokens is damaged.
         InputError: it is not of the kind that Llama has: merges, bytes for what has no piece, spaces kept.
     """
     path = folder / SENTENCEPIECE_MODEL
@@ -46,8 +46,7 @@ def convert_sentencepiece(folder: Path) -> str:
     _check_kind(model, proto, path, puts_space)
     controls = [i for i in range(len(pieces)) if model.is_control(i) or model.is_unknown(i)]
     added = [_added(i, pieces[i], special=True) for i in controls]
-    named = {i: pieces[i] for i in controls}
-    added += [_added(i, token, special=special) for i, token, special in _later_tokens(folder, len(pieces), named)]
+    added += [_added(i, token, special=special) for i, token, special in _later_tokens(folder, pieces, controls)]
     prepend = [{"type": "Prepend", "prepend": SPACE_MARK}] * puts_space
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] * puts_space
     merges = _merges(model, path)
@@ -178,28 +177,59 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
         at += length
 
 
-def _later_tokens(folder: Path, vocab_size: int, controls: dict[int, str]) -> list[tuple[int, str, bool]]:
+def _later_tokens(folder: Path, pieces: list[str], controls: list[int]) -> list[tuple[int, str, bool]]:
     """(id, token, whether it controls) of what was added behind the model's pieces.
 
     Raises:
-        InputError: a piece of the model that is no control token is declared to be found whole, or its id is another's.
+        InputError: an id or a token is that of an ordinary piece of the model, or an id before it is missing.
+        CorruptArtifactError: a file is damaged.
     """
     found: dict[int, tuple[str, bool]] = {}
-    if (folder / ADDED_TOKENS).is_file():
-        for token, i in json.loads((folder / ADDED_TOKENS).read_text("utf-8")).items():
-            found[i] = (token, True)
-    if (folder / "tokenizer_config.json").is_file():
-        config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    added, config = read_object(folder / ADDED_TOKENS), read_object(folder / "tokenizer_config.json")
+    try:
+        found.update({int(i): (token, True) for token, i in added.items()})
         for i, token in config.get("added_tokens_decoder", {}).items():
             found[int(i)] = (token["content"], bool(token.get("special")))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifactError(
+            f"{folder}: {ADDED_TOKENS} is not {{token: id}}, or `added_tokens_decoder` of tokenizer_config.json is not"
+            f" {{id: {{content: token}}}} ({error!r})."
+        ) from error
     for i, (token, _) in found.items():
-        if i < vocab_size and controls.get(i) != token:
+        is_control = i in controls and pieces[i] == token
+        if not is_control and (i < len(pieces) or token in pieces):
             raise InputError(
-                f"{folder} cannot be imported: it adds {token!r} with the id {i}, which is that of a piece of"
+                f"{folder} cannot be imported: it adds {token!r} with the id {i}, one of which is a piece's of"
                 f" {SENTENCEPIECE_MODEL}. Load it with transformers' `AutoTokenizer.from_pretrained` and"
                 " `save_pretrained` it, which writes a tokenizer.json."
             )
-    return [(i, *found[i]) for i in sorted(found) if i >= vocab_size]
+    later = sorted(i for i in found if i >= len(pieces))
+    is_in_order = later == list(range(len(pieces), len(pieces) + len(later)))
+    is_unique = len({found[i][0] for i in later}) == len(later) and len(set(added.values())) == len(added)
+    if not (is_in_order and is_unique):
+        raise InputError(
+            f"{folder} cannot be imported: the tokens that it adds do not have one id each that follow the"
+            f" {len(pieces)} pieces of {SENTENCEPIECE_MODEL} without a gap, but {', '.join(map(str, later[:5]))}, and a"
+            f" tokenizer.json cannot keep them. Name in {ADDED_TOKENS} what is missing."
+        )
+    return [(i, *found[i]) for i in later]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file of a folder of theirs; empty where there is none.
+
+    Raises:
+        CorruptArtifactError: it is no JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CorruptArtifactError(f"{path} is not JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise CorruptArtifactError(f"{path} is not a JSON object.")
+    return value
 
 
 def _added(i: int, content: str, *, special: bool) -> dict[str, Any]:

@@ -166,9 +166,34 @@ def test_tokens_inside_the_vocabulary_are_its_control_tokens_or_refused(folder, 
 
     (tmp_path / "out").mkdir()
     declare(2, "</s>")
-    for i, token in ((2, "<end>"), (300, "<|im_start|>")):
-        with pytest.raises(InputError, match=rf"adds '{re.escape(token)}' with the id {i}, which is that of a piece"):
+    for i, token in ((2, "<end>"), (300, "<|im_start|>"), (700, "法")):
+        with pytest.raises(InputError, match=rf"adds '{re.escape(token)}' with the id {i}, one of which is a piece's"):
             declare(i, token)
+
+
+@pytest.mark.parametrize("added", [{"<a>": 705}, {"<a>": 700, "<b>": 702}, {"<a>": 700, "<b>": 700}])
+def test_added_tokens_whose_ids_cannot_be_kept_are_refused(folder, tmp_path, added):
+    (tmp_path / "tokenizer.model").write_bytes((folder / "tokenizer.model").read_bytes())
+    (tmp_path / "added_tokens.json").write_text(json.dumps(added))
+    with pytest.raises(InputError, match=r"do not have one id each that follow the 700 pieces .* but 70"):
+        import_tokenizer(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("added_tokens.json", "{bad", r"added_tokens.json is not JSON \(.*line 1"),
+        ("added_tokens.json", "[1]", "added_tokens.json is not a JSON object"),
+        ("added_tokens.json", '{"[PAD]": null}', "added_tokens.json is not {token: id}"),
+        ("tokenizer_config.json", "", "tokenizer_config.json is not JSON"),
+        ("tokenizer_config.json", '{"added_tokens_decoder": {"700": {}}}', "KeyError.'content'"),
+    ],
+)
+def test_damaged_files_of_added_tokens_are_named(folder, tmp_path, name, text, message):
+    (tmp_path / "tokenizer.model").write_bytes((folder / "tokenizer.model").read_bytes())
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CorruptArtifactError, match=message):
+        import_tokenizer(tmp_path, tmp_path / "out")
 
 
 def test_what_would_not_come_out_alike_is_refused(tmp_path):
