@@ -161,7 +161,7 @@ def find_repeats(ends, matches, owners, num_ngrams, min_overlap, most_named, row
                 count[document] += nums[match]
                 most[document] = max(most[document], fractions[match])
         num_hits = 0
-        for document in np.sort(touched[:num_touched]):
+        for document in touched[:num_touched]:
             overlap = max(most[document], count[document] / max(1, num_ngrams[document]))
             if sure[best[document]] or overlap >= min_overlap:
                 most[document] = overlap
@@ -175,11 +175,38 @@ def find_repeats(ends, matches, owners, num_ngrams, min_overlap, most_named, row
                 best[document], count[document], most[document] = -1, 0, 0.0
         totals[text] = num_hits
         hits = touched[:num_hits]
-        by_count = hits[np.argsort(-count[hits], kind="mergesort")]
-        for at in np.argsort(-most[by_count], kind="mergesort")[:most_named]:
-            document = by_count[at]
+        for document in _most_repeated(hits, most, count, most_named):
             texts[num], of[num], shown[num], overlaps[num] = text, document, best[document], most[document]
             num += 1
         for document in hits:
             best[document], count[document], most[document] = -1, 0, 0.0
     return texts[:num].copy(), of[:num].copy(), shown[:num].copy(), overlaps[:num].copy(), totals
+
+
+@numba.njit(cache=True)
+def _most_repeated(documents, overlaps, counts, most):
+    """The `most` documents with the largest overlap, then the largest count, then the smallest number; in this order.
+
+    Each is put in its place among those so far: of tens of thousands that share a licence, nearly all stay outside.
+    """
+    found = np.empty(min(most, len(documents)), np.int32)
+    num = 0
+    for document in documents:
+        at = num
+        while at > 0:
+            other = found[at - 1]
+            if overlaps[document] != overlaps[other]:
+                is_before = overlaps[document] > overlaps[other]
+            elif counts[document] != counts[other]:
+                is_before = counts[document] > counts[other]
+            else:
+                is_before = document < other
+            if not is_before:
+                break
+            if at < len(found):
+                found[at] = other
+            at -= 1
+        if at < len(found):
+            found[at] = document
+            num = min(num + 1, len(found))
+    return found
