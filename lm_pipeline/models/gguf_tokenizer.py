@@ -27,6 +27,9 @@ WORDS = {
 def pretrained_kind(tokenizer: PretrainedTokenizer) -> tuple[str, str]:
     """The algorithm and the rule that give the same ids there.
 
+    NFC, which Qwen 2 has, is let through although llama.cpp does not normalise: text that is in NFC, as almost all is,
+    has the same ids.
+
     Raises:
         InputError: none do; the message says what stands in the way.
     """
@@ -38,7 +41,7 @@ def pretrained_kind(tokenizer: PretrainedTokenizer) -> tuple[str, str]:
     if model.get("byte_fallback"):
         _check_sentencepiece(tokenizer)
         return "llama", "default"
-    if spec["normalizer"] is not None:
+    if spec["normalizer"] not in (None, {"type": "NFC"}):
         raise _refusal(f"its normalizer ({spec['normalizer']['type']}) changes texts")
     rule = _word_rule(spec["pre_tokenizer"] or {"type": "none"})
     if model.get("ignore_merges", False) != (rule == "llama-bpe"):
@@ -66,7 +69,7 @@ def add_pretrained(writer: Any, types: Any, tokenizer: PretrainedTokenizer) -> N
     algorithm, rule = pretrained_kind(tokenizer)
     model = tokenizer.spec["model"]
     unknown = model["vocab"].get(model.get("unk_token") or "")
-    _add_pieces(writer, types, tokenizer, tokenizer.special, unknown, algorithm, rule)
+    _add_pieces(writer, types, tokenizer, tokenizer.special, unknown, algorithm, rule, _whole(tokenizer))
     if algorithm == "llama":
         writer.add_token_scores([tokenizer.score(i) for i in range(tokenizer.vocab_size)])
         writer.add_add_space_prefix(tokenizer.begins_with_space)
@@ -76,15 +79,32 @@ def add_pretrained(writer: Any, types: Any, tokenizer: PretrainedTokenizer) -> N
 
 
 def _add_pieces(
-    writer: Any, types: Any, tokenizer: Tokenizer, special: set[Any], unknown: int | None, algorithm: str, rule: str
+    writer: Any,
+    types: Any,
+    tokenizer: Tokenizer,
+    special: set[Any],
+    unknown: int | None,
+    algorithm: str,
+    rule: str,
+    whole: frozenset[int] = frozenset(),
 ) -> None:
-    """What all kinds have: names, pieces and their kinds, control ids."""
+    """What all kinds have: names, pieces and their kinds, control ids.
+
+    Args:
+        whole: ids of text that is found whole, as it is written.
+    """
     controls = tokenizer.controls
+    pieces = [
+        piece if algorithm == "gpt2" or i in whole else piece.replace(" ", SPACE_MARK)
+        for i, piece in enumerate(map(tokenizer.piece, range(tokenizer.vocab_size)))
+    ]
     kinds = [
         types.UNKNOWN
         if i == unknown and algorithm != "gpt2"  # which spells everything in bytes
         else types.CONTROL
         if i in special
+        else types.USER_DEFINED
+        if i in whole
         else types.BYTE
         if tokenizer.is_byte[i]
         else types.NORMAL
@@ -92,7 +112,7 @@ def _add_pieces(
     ]
     writer.add_tokenizer_model(algorithm)
     writer.add_tokenizer_pre(rule)
-    writer.add_token_list([tokenizer.piece(i).replace(" ", SPACE_MARK).encode() for i in range(tokenizer.vocab_size)])
+    writer.add_token_list([piece.encode() for piece in pieces])
     writer.add_token_types(kinds)
     writer.add_bos_token_id(controls.bos)
     writer.add_eos_token_id(controls.eos)
@@ -102,6 +122,11 @@ def _add_pieces(
         writer.add_pad_token_id(controls.pad)
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
+
+
+def _whole(tokenizer: PretrainedTokenizer) -> frozenset[int]:
+    """Ids of tokens that were added and are text, as `<tool_call>` is."""
+    return frozenset(token["id"] for token in tokenizer.spec["added_tokens"] if not token["special"])
 
 
 def _check_sentencepiece(tokenizer: PretrainedTokenizer) -> None:
@@ -114,7 +139,7 @@ def _check_sentencepiece(tokenizer: PretrainedTokenizer) -> None:
     ordinary = [
         tokenizer.piece(i)
         for i in range(tokenizer.vocab_size)
-        if i not in tokenizer.special and not tokenizer.is_byte[i]
+        if i not in tokenizer.special | _whole(tokenizer) and not tokenizer.is_byte[i]
     ]
     merges = [merge.split(" ") if isinstance(merge, str) else list(merge) for merge in model["merges"]]
     if merges != merges_of(ordinary):

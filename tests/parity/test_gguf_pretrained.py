@@ -94,6 +94,33 @@ def test_llama_cpp_gives_texts_the_same_ids_and_the_same_greedy_tokens(name, tmp
     agrees(model.eval().requires_grad_(False), tokenizer, tmp_path, SAMPLES, 4)
 
 
+WHOLE = ["<tool_call>", "<fim prefix>"]
+
+
+def with_text_tokens(name: str, folder) -> None:
+    """A tokenizer with tokens that were added and are no control tokens."""
+    KINDS[name](folder)
+    if name == "sentencepiece":
+        added = {str(700 + place): {"content": token} for place, token in enumerate(WHOLE)}
+        (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": added}))
+        return
+    import tokenizers
+
+    inner = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    inner.normalizer = tokenizers.normalizers.NFC()  # as Qwen 2 has it
+    inner.add_tokens([tokenizers.AddedToken(token, special=False, normalized=False) for token in WHOLE])
+    inner.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("name", ["sentencepiece", "qwen2"])
+def test_added_tokens_that_are_text_are_found_whole_there_too(name, tmp_path):
+    tokenizer = imported(lambda folder: with_text_tokens(name, folder), tmp_path)
+    model = build_model(TransformerModel(form="llama", num_layers=1, width=16, num_heads=2), tokenizer.vocab_size, 16)
+    texts = ["a<tool_call>法律 b", "<fim prefix>x", "合同 <fim prefix> <tool_call>", "<fim\u2581prefix>", *SAMPLES]
+    agrees(model.eval().requires_grad_(False), tokenizer, tmp_path, texts, 0)
+    assert tokenizer.vocab_size - 2 in tokenizer.encode(texts[0])
+
+
 def test_a_real_llama_is_the_same_there(shared_data, tmp_path):
     folder = shared_data / "small/models/stories260K"
     import_tokenizer(folder, tmp_path)
@@ -115,7 +142,7 @@ def test_what_llama_cpp_would_cut_otherwise_is_refused_with_the_reason(tmp_path)
 
     refused("bert", "its model is WordPiece", unchanged)
     refused("llama", "its merges are not all ways", unchanged)
-    refused("gpt2", "its normalizer .NFC. changes texts", lambda spec: spec.update(normalizer={"type": "NFC"}))
+    refused("gpt2", "its normalizer .NFKC. changes texts", lambda spec: spec.update(normalizer={"type": "NFKC"}))
     refused("gpt2", "none of GPT-2's", lambda spec: spec["pre_tokenizer"].update(add_prefix_space=True))
     refused("qwen2", "ignore_merges is True", lambda spec: spec["model"].update(ignore_merges=True))
     refused("sentencepiece", "spaces are marked", lambda spec: spec.update(pre_tokenizer={"type": "Metaspace"}))
