@@ -13,7 +13,7 @@ import torch
 from lm_pipeline.evaluation.scorer import check_documents
 from lm_pipeline.generation.continuation import Continuation
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
-from lm_pipeline.generation.threads import threads
+from lm_pipeline.generation.threads import allowed_threads, threads
 from lm_pipeline.generation.windows import Window, sliding_windows
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.state import State
@@ -79,7 +79,7 @@ class NeuralScorer:
         Threads that share one product wait for each other (on a busy machine that cost a factor of five); threads with
         batches of their own do not, and the scores do not depend on the machine's number of cores.
         """
-        num_threads = torch.get_num_threads() if self._device.type == "cpu" else 1
+        num_threads = allowed_threads() if self._device.type == "cpu" else 1
 
         def work(batch: Any) -> None:
             with torch.inference_mode():

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lm_pipeline.generation.padding import join, trim
-from lm_pipeline.generation.threads import MeasuredThreads, threads
+from lm_pipeline.generation.threads import MeasuredThreads, allowed_threads, threads
 from lm_pipeline.generation.windows import window_stride
 from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.state import State
@@ -34,8 +34,8 @@ class NeuralContinuation:
     Args:
         model: in evaluation mode.
         contexts: tokens of each row, at least one.
-        fixed_threads: let the model's size alone say how many threads a step has, not what is faster now. Sums differ
-            in their last bits with the number of threads, and so might, once in many thousands of tokens, a draw.
+        fixed_threads: one thread always, not what is faster now. Sums differ in their last bits with the number of
+            threads, and so might, once in many thousands of tokens, a draw.
     """
 
     def __init__(self, model: LanguageModel, contexts: Sequence[Sequence[int]], *, fixed_threads: bool = False) -> None:
@@ -44,7 +44,8 @@ class NeuralContinuation:
         self._rows = [list(context) for context in contexts]
         self._device = next(model.parameters()).device
         self._num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._measured = None if fixed_threads else MeasuredThreads(torch.get_num_threads())
+        self._fixed_threads = fixed_threads
+        self._measured = MeasuredThreads(1 if fixed_threads else allowed_threads())
         if window is not None:
             for row in self._rows:  # straight to where sliding over the whole context would have arrived
                 while len(row) > window:
@@ -111,7 +112,9 @@ class NeuralContinuation:
 
     def _team(self, rows_of_step: int | None) -> AbstractContextManager[None]:
         """Threads for a step of so many rows, or (None) for reading anew."""
-        if self._measured and rows_of_step and self._num_parameters * rows_of_step >= SHARED_WORK:
+        if self._fixed_threads:
+            return threads(1)
+        if rows_of_step and self._num_parameters * rows_of_step >= SHARED_WORK:
             return self._measured.step()
         return nullcontext() if self._num_parameters >= LARGE_PARAMETERS else threads(1)
 

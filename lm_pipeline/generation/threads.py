@@ -5,6 +5,7 @@ times as fast as one; beside other work they are ten times slower (with ten proc
 one thread, 22 with two). Which it is changes while a text is written, so it is measured.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +18,52 @@ DISTURBED = 1.5
 """A step that takes so many times the seconds of the last choice is a reason to choose anew."""
 
 
+class _Process:
+    """The number that the whole program has, once a thread could tell it."""
+
+    lock = threading.Lock()
+    number: int | None = None
+
+
+class _Own(threading.local):
+    """What a thread of the program has: how many `threads` it is in, and the number that the last one left behind."""
+
+    depth = 0
+    left: int | None = None
+
+
+_own = _Own()
+
+
+def allowed_threads() -> int:
+    """How many threads an operation has here where no `threads` says otherwise.
+
+    torch's number is a thread's own, but one that torch has not met begins with what was set last anywhere: beside
+    somebody else's `threads(1)`, with 1. So only the main thread and those that have been here can tell it.
+    """
+    current = torch.get_num_threads()
+    if _own.depth:
+        return current
+    knows = threading.current_thread() is threading.main_thread() or _own.left not in (None, current)
+    with _Process.lock:
+        if _Process.number is None or knows:
+            _Process.number = current
+        return _Process.number
+
+
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Run torch's operations on so many threads."""
-    previous = torch.get_num_threads()
+    """Run torch's operations of this thread on so many threads; afterwards they have those of before again."""
+    previous = allowed_threads()
+    _own.depth += 1
     torch.set_num_threads(number)
     try:
         yield
     finally:
+        _own.depth -= 1
         torch.set_num_threads(previous)
+        if not _own.depth:
+            _own.left = previous
 
 
 class MeasuredThreads:

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_pipeline.generation import neural_continuation
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
 from lm_pipeline.generation.windows import sliding_windows
 from lm_pipeline.models.language_model import build_model
@@ -65,3 +66,21 @@ def test_a_text_goes_on_in_two_ways_as_two_rows(model):
     text.append([7, 7])
     for row, token in enumerate((5, 6)):
         np.testing.assert_allclose(text.next_log_probs()[row], from_scratch(model, [1, 2, 3, 4, token, 7]), atol=1e-5)
+
+
+def test_with_fixed_threads_a_step_of_any_size_has_one_thread(model, monkeypatch):
+    monkeypatch.setattr(neural_continuation, "LARGE_PARAMETERS", 1)  # as if the model were large
+    monkeypatch.setattr(neural_continuation, "SHARED_WORK", 1)
+    used = []
+    hook = model.register_forward_pre_hook(lambda *_: used.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        for is_fixed in (True, False):
+            continuation = NeuralContinuation(model, [[1, 2], [1]], fixed_threads=is_fixed)
+            for _ in range(4):
+                continuation.append([3, 4])
+            assert set(used) == ({1} if is_fixed else {1, 2})
+            used.clear()
+    finally:
+        torch.set_num_threads(1)
+        hook.remove()

@@ -1,9 +1,10 @@
+import threading
 import time
 
 import pytest
 import torch
 
-from lm_pipeline.generation.threads import FIRST_INTERVAL, MeasuredThreads
+from lm_pipeline.generation.threads import FIRST_INTERVAL, MeasuredThreads, threads
 
 
 @pytest.fixture(autouse=True)
@@ -43,4 +44,36 @@ def test_threads_that_are_disturbed_give_way_at_once():
 def test_with_one_thread_there_is_nothing_to_try_and_the_number_outside_stays():
     torch.set_num_threads(2)
     assert set(run(MeasuredThreads(1), 2 * FIRST_INTERVAL, {1: 0})) == {1}
+    assert torch.get_num_threads() == 2
+
+
+def test_two_at_the_same_time_leave_the_number_outside_as_it_was():
+    torch.set_num_threads(2)
+    with threads(1):
+        pass  # the program's number is known from here on
+    first_is_in, second_is_in, seen = threading.Event(), threading.Event(), {}
+
+    def first() -> None:
+        with threads(1):
+            first_is_in.set()
+            assert second_is_in.wait(10)
+        seen["first"] = torch.get_num_threads()
+
+    def second() -> None:
+        assert first_is_in.wait(10)
+        seen["inside"] = torch.get_num_threads()
+        with threads(1):
+            second_is_in.set()
+            beginning.join(10)
+        seen["second"] = torch.get_num_threads()
+
+    beginning, following = threading.Thread(target=first), threading.Thread(target=second)
+    later = threading.Thread(target=lambda: seen.update(later=torch.get_num_threads()))
+    for thread in (beginning, following):
+        thread.start()
+    for thread in (beginning, following):
+        thread.join(10)
+    later.start()
+    later.join(10)
+    assert seen == {"first": 2, "inside": 1, "second": 2, "later": 2}
     assert torch.get_num_threads() == 2
