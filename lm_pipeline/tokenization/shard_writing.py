@@ -65,9 +65,9 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
     def encode(batch: "pl.DataFrame") -> "_Encoded":
         return batch, *tokenizer.encode_flat(batch["text"].to_list(), num_threads)
 
-    try:  # the next batches are read and encoded while one is written
-        encoded = _one_ahead(encode, _batches(documents))
-        for absent, wrong in _one_ahead(lambda batch: _write_batch(*batch, framing, writers), encoded):
+    try:
+        for encoded in _one_ahead(encode, _batches(documents)):  # the next one while this one is written
+            absent, wrong = _write_batch(*encoded, framing, writers)
             excluded += absent
             failures += wrong
     finally:
