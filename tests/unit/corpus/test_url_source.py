@@ -95,8 +95,11 @@ def http(tmp_path: Path, asked: list[str]) -> Iterator[str]:
             if self.path.endswith("broken.txt"):
                 self.send_error(500)
                 return
-            if not self.path.endswith("/"):
-                asked.append(self.path.rpartition("/")[2])
+            name = self.path.rpartition("/")[2]
+            if name:
+                asked.append(name)
+            if name >= "200.txt" and (folder / "many/000-broken.txt").exists():
+                time.sleep(0.3)  # so that not all are downloaded before anybody knows of the failure
             super().do_GET()
 
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
