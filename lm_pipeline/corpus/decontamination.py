@@ -99,13 +99,14 @@ def find_contamination(
     needles = read_needles(documents, evaluation, spec)
     touched, frequencies = _count_documents(documents, training, needles, spec)
     contaminated, tally = np.zeros(num, np.bool_), Tally.of(len(needles.documents))
-    first = np.full(len(needles.documents), None, object)
+    first, has_first = np.full(len(needles.documents), None, object), np.zeros(len(needles.documents), np.bool_)
     with TableFile(out / "contamination.parquet", CONTAMINATION) as file:
         for batch, rows in chosen_documents(documents, touched):
             hits = _search(batch, rows, needles, frequencies <= spec.max_documents, spec, tally)
             contaminated[rows[hits["text"].unique()]] = True
             file.write(hits)
-            new = np.flatnonzero((tally.num_documents > 0) & (first == None))  # noqa: E711 - by element
+            new = np.flatnonzero((tally.num_documents > 0) & ~has_first)
+            has_first[new] = True
             first[new] = batch["document_id"].gather(np.searchsorted(rows, tally.first[new])).to_numpy()
     report = needles.documents.select("document_id", "corpus").with_columns(
         searchable=pl.Series(needles.searchable, dtype=pl.Boolean),

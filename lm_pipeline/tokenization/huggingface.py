@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lm_pipeline.tokenization.sentencepiece_model import merges_of
+from lm_pipeline.tokenization.sentencepiece_model import DECODERS, merges_of
 from lm_pipeline.tokenization.tokenizer import BOS, EOS, PAD, SPACE_MARK, UNK, Tokenizer
 
 _ROLES = {"pad_token": PAD, "bos_token": BOS, "eos_token": EOS, "unk_token": UNK}
@@ -40,11 +40,7 @@ def export_tokenizer(tokenizer: Tokenizer, algorithm: str, context_length: int, 
         },
         "decoder": {
             "type": "Sequence",
-            "decoders": [
-                {"type": "Replace", "pattern": {"String": SPACE_MARK}, "content": " "},
-                {"type": "ByteFallback"},
-                {"type": "Fuse"},
-            ],
+            "decoders": DECODERS,
         },
         "model": _bpe(pieces) if algorithm == "bpe" else _unigram(tokenizer, pieces),
     }

@@ -18,6 +18,13 @@ import sentencepiece
 from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.tokenization.tokenizer import SPACE_MARK
 
+DECODERS = [
+    {"type": "Replace", "pattern": {"String": SPACE_MARK}, "content": " "},
+    {"type": "ByteFallback"},
+    {"type": "Fuse"},
+]
+"""How sentencepiece's pieces become text again, in a `tokenizer.json`."""
+
 SENTENCEPIECE_MODEL = "tokenizer.model"
 ADDED_TOKENS = "added_tokens.json"
 """Older folders name here what was added to the vocabulary of the model: {token: id}."""
@@ -61,12 +68,7 @@ def convert_sentencepiece(folder: Path) -> str:
         "post_processor": None,
         "decoder": {
             "type": "Sequence",
-            "decoders": [
-                {"type": "Replace", "pattern": {"String": SPACE_MARK}, "content": " "},
-                {"type": "ByteFallback"},
-                {"type": "Fuse"},
-                *strip,
-            ],
+            "decoders": [*DECODERS, *strip],
         },
         "model": {
             "type": "BPE",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lm_pipeline.models.loss import IGNORE
-from lm_pipeline.training.buckets import LengthBuckets, max_tokens
+from lm_pipeline.training.buckets import LengthBuckets, Rows, max_tokens
 from lm_pipeline.training.mixture import Mixture
 from lm_pipeline.training.plan import Batch, Shapes, TokenStream
 from lm_pipeline.training.rows import Ints, Source
@@ -85,7 +85,7 @@ class RowPlan:
     def batch(self, position: int) -> Batch:
         """The batch at a position, counted in steps from 0."""
         rows = self.buckets.batch(position)
-        offsets, documents_R = self._stream.offsets, self._documents(position)
+        offsets, documents_R = self._stream.offsets, self._documents(rows)
         places = np.arange(rows.width + 1)
         begins_R = offsets[documents_R] + rows.begins_R
         tokens = self._stream.tokens[np.minimum(begins_R[:, None] + places, len(self._stream) - 1)].astype(np.int64)
@@ -101,9 +101,8 @@ class RowPlan:
             padding_BT[: len(documents_R)] = torch.from_numpy(~is_read)
         return Batch(torch.from_numpy(inputs_BT), torch.from_numpy(targets_BT), begins=True, documents_BT=padding_BT)
 
-    def _documents(self, position: int) -> Ints:
+    def _documents(self, rows: Rows) -> Ints:
         """The document of each row."""
-        rows = self.buckets.batch(position)
         if self._corpora is None:
             return rows.texts_R
         documents_R = np.empty_like(rows.texts_R)
@@ -114,4 +113,4 @@ class RowPlan:
 
     def documents(self, position: int) -> list[int]:
         """Numbers of the documents in that batch, in the shard's order."""
-        return np.unique(self._documents(position)).tolist()
+        return np.unique(self._documents(self.buckets.batch(position))).tolist()
