@@ -12,8 +12,7 @@ from lm_pipeline.cli.printing import json_option, print_json
 @json_option
 def gc(dry_run: bool, unfinished: bool, drop: str | None, as_json: bool) -> None:
     """Delete artifacts that nothing current is made from."""
-    from lm_pipeline import garbage
-    from lm_pipeline.artifacts import Store
+    from lm_pipeline.artifacts import Store, garbage
     from lm_pipeline.home import find_home
 
     store = Store(find_home().require_initialised().artifacts)

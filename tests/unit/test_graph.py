@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from lm_pipeline.artifacts import Store
+from lm_pipeline.artifacts.garbage import collect_garbage, drop
 from lm_pipeline.errors import BusyError, ChildError, InputError, MissingArtifactError
 from lm_pipeline.freshness import changed_keys, status
-from lm_pipeline.garbage import collect_garbage, drop
 from lm_pipeline.graph import assets_of, get_node, topological, upstream
 from lm_pipeline.stages.versions import STAGES
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lm_pipeline.artifacts import Store
+from lm_pipeline.artifacts.garbage import drop
 from lm_pipeline.errors import InputError, MissingArtifactError
-from lm_pipeline.garbage import drop
 from lm_pipeline.lineage import PARTS, lineage_table, raw_file_table, trace_token
 
 

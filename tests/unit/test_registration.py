@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from lm_pipeline.artifacts import Store
+from lm_pipeline.artifacts.garbage import collect_garbage
 from lm_pipeline.cli import main
-from lm_pipeline.garbage import collect_garbage
 from lm_pipeline.home import Home
 from lm_pipeline.tracking import shipper
 from lm_pipeline.tracking.mlflow_registry import REQUIREMENTS

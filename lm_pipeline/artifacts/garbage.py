@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_pipeline import locks
-from lm_pipeline.artifacts import IN_USE, MANIFEST, Store
+from lm_pipeline.artifacts.artifact import MANIFEST
+from lm_pipeline.artifacts.store import IN_USE, Store
 from lm_pipeline.errors import BusyError, CorruptArtifactError
 
 Address = tuple[str, str]

@@ -9,7 +9,7 @@ import pytest
 from lm_pipeline.artifacts import Artifact, Stage, Store
 from lm_pipeline.errors import CorruptArtifactError, LmPipelineError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STAGE = Stage("demo", 1)
 
 

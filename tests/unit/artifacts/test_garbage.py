@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lm_pipeline.artifacts import MANIFEST, Artifact, Stage, Staging, Store
+from lm_pipeline.artifacts.garbage import collect_garbage, drop
 from lm_pipeline.errors import BusyError, CorruptArtifactError
-from lm_pipeline.garbage import collect_garbage, drop
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 HOLDER = """
 import sys, time
