@@ -24,7 +24,6 @@ from lm_pipeline.corpus import (
     decisions,  # noqa: F401 - what a run imports where it needs it, a server of forks has imported before
     decontamination,  # noqa: F401
     digest_cache,
-    documents,
     downloads,
     duplicates,  # noqa: F401
     repeated_text,  # noqa: F401
@@ -36,6 +35,7 @@ from lm_pipeline.corpus import (
     url_source,  # noqa: F401
     word_lists,  # noqa: F401
 )
+from lm_pipeline.corpus.documents import clean, plan
 from lm_pipeline.corpus.equal_keys import first_of_equal
 from lm_pipeline.graph import Graph, materialize, upstream
 from lm_pipeline.home import Home
@@ -200,7 +200,7 @@ def watch(killer: Killer) -> None:
     killer.around(pl.DataFrame, "write_parquet", "frame", half_frame)
     killer.around(digest_cache, "_write", "digest cache", half_digests)
     killer.around(downloads, "_get", "download", half_download)
-    killer.around(documents, "clean_records", "batch")
+    killer.around(clean, "clean_records", "batch")
     killer.around(shingle_store.ShingleStore, "add", "shingles", half_shingles)
     killer.around(tokenizer.sentencepiece.SentencePieceTrainer, "train", "tokenizer")
     killer.around(shard_writing._SplitWriter, "write", "tokens", half_split)
@@ -251,7 +251,7 @@ def build_and_die(project: Path, folder: Path, at: int, processes: bool = False,
     (folder / "tmp").mkdir(exist_ok=True)
     home = Home(folder / "home")
     home.raw.mkdir(parents=True, exist_ok=True)
-    documents.PART_BYTES = PART_BYTES
+    plan.PART_BYTES = PART_BYTES
     downloads.NUM_THREADS = 1  # instants come in one order
     note_builds(folder / "built.log")
     graph = build_graph(load_declarations([project / "defs"], home.raw))

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from lm_pipeline.artifacts import Artifact
-from lm_pipeline.corpus import documents
+from lm_pipeline.corpus.documents import plan
 from lm_pipeline.errors import InputError
 from lm_pipeline.graph import materialize
 from lm_pipeline.stages import parts
@@ -28,8 +28,8 @@ def several_parts(tiny_fresh: TinyProject, monkeypatch) -> TinyProject:
         lines = [json.dumps({"text": text, "book": None}, ensure_ascii=False) for text in texts]
         path = tiny_fresh.text / "english" / f"more-{number}.jsonl"
         path.write_text("\n".join([*lines, "{not json"]) + "\n", "utf-8")
-    monkeypatch.setattr(documents, "PART_BYTES", 1)
-    monkeypatch.setattr(documents, "divisible", lambda *_: False)
+    monkeypatch.setattr(plan, "PART_BYTES", 1)
+    monkeypatch.setattr(plan, "divisible", lambda *_: False)
     monkeypatch.setattr(parts, "PARALLEL_BYTES", 0)
     return tiny_fresh
 
@@ -116,11 +116,12 @@ def test_an_unknown_engine_is_named(monkeypatch):
 def test_processes_end_with_the_one_that_started_them(several_parts, monkeypatch, sent):
     several_parts.materialize("raw_documents/tiny_english")
     program = (
-        "import sys; from pathlib import Path; from lm_pipeline.corpus import documents; from lm_pipeline.home import"
-        " Home; from lm_pipeline.graph import materialize; from lm_pipeline.stages import parts; from tests.conftest"
-        " import TinyProject; documents.PART_BYTES = 1; documents.divisible = lambda *_: False;"
-        " parts.PARALLEL_BYTES = 0; root = Path(sys.argv[1]); project = TinyProject(Home(root / 'data'), root /"
-        f" 'defs', root / 'text'); materialize(project.graph, project.home, {CORPUS!r}, None)"
+        "import sys; from pathlib import Path; from lm_pipeline.corpus.documents import plan;"
+        " from lm_pipeline.home import Home; from lm_pipeline.graph import materialize;"
+        " from lm_pipeline.stages import parts; from tests.conftest import TinyProject;"
+        " plan.PART_BYTES = 1; plan.divisible = lambda *_: False; parts.PARALLEL_BYTES = 0;"
+        " root = Path(sys.argv[1]); project = TinyProject(Home(root / 'data'), root / 'defs', root / 'text');"
+        f" materialize(project.graph, project.home, {CORPUS!r}, None)"
     )
     root = several_parts.home.root.parent
     environment = {**os.environ, "LM_PIPELINE_WORKERS": "2", "PYTHONPATH": "."}
