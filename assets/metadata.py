@@ -10,9 +10,9 @@ from assets.checks import EXCLUSIONS, SPLITS
 from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.graph import Outcome
 from lm_pipeline.home import Home
+from lm_pipeline.tracking.courier import TrackingLink
 from lm_pipeline.tracking.server import ui_url
 from lm_pipeline.tracking.shipper import flush
-from lm_pipeline.tracking.spool import TrackingLink
 from lm_pipeline.tracking.view import artifact_url
 
 if TYPE_CHECKING:

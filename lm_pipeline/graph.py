@@ -16,7 +16,9 @@ from lm_pipeline.artifacts import Artifact, Stage, Staging, Store
 from lm_pipeline.errors import BusyError, LmPipelineError, MissingArtifactError, nearest
 from lm_pipeline.home import Home
 from lm_pipeline.provenance import provenance
-from lm_pipeline.tracking.spool import SpoolWriter, find_or_new_spool, is_held, last_status, spool_path
+from lm_pipeline.tracking.spool import SpoolWriter
+from lm_pipeline.tracking.spool_events import last_status
+from lm_pipeline.tracking.spool_files import find_or_new_spool, is_held, spool_path
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from lm_pipeline.digests import digest_of
 from lm_pipeline.home import Home
 from lm_pipeline.tracking import server, view
-from lm_pipeline.tracking.spool import TrackingLink, read_events, state_path
+from lm_pipeline.tracking.spool_events import read_events
+from lm_pipeline.tracking.spool_files import state_path
 
 if TYPE_CHECKING:
     from lm_pipeline.tracking.mlflow_store import MlflowStore
@@ -61,6 +62,15 @@ def load_state(home: Home, spool_id: str) -> State:
     except (FileNotFoundError, ValueError, TypeError):
         return State(spool_id, store)
     return state if state.store == store else State(spool_id, store)
+
+
+@dataclass(frozen=True)
+class TrackingLink:
+    """Where MLflow shows a run."""
+
+    run_id: str
+    experiment_id: str
+    url: str
 
 
 def link(home: Home, spool_id: str) -> TrackingLink | None:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 
 from lm_pipeline.errors import LmPipelineError
 from lm_pipeline.home import Home
-from lm_pipeline.tracking.courier import Courier, link, load_state
-from lm_pipeline.tracking.spool import TrackingLink, is_held, read_events, spool_path
+from lm_pipeline.tracking.courier import Courier, TrackingLink, link, load_state
+from lm_pipeline.tracking.spool_events import read_events
+from lm_pipeline.tracking.spool_files import is_held, spool_path
 
 if TYPE_CHECKING:
     from lm_pipeline.tracking.mlflow_store import MlflowStore

@@ -13,41 +13,21 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from lm_pipeline.errors import LmPipelineError
-from lm_pipeline.home import Home
+from lm_pipeline.tracking.spool_files import alive_path
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 MODEL_TRAINING = "custom_model_development"
 """Kind of an MLflow experiment whose UI opens in the model-training mode."""
-_TAIL_BYTES = 1 << 16
 MAX_DIGEST_CHARACTERS = 36
 """MLflow refuses longer dataset digests."""
-
-
-@dataclass(frozen=True)
-class TrackingLink:
-    """Where MLflow shows a run."""
-
-    run_id: str
-    experiment_id: str
-    url: str
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of a spool and the byte offset at which the next line begins."""
-
-    body: dict[str, Any]
-    end: int
 
 
 class SpoolWriter:
@@ -57,6 +37,7 @@ class SpoolWriter:
         path: the spool's file, as `find_or_new_spool` gives it; created if absent, repaired if its last line is torn.
 
     >>> import tempfile
+    >>> from lm_pipeline.tracking.spool_events import read_events
     >>> path = Path(tempfile.mkdtemp()) / "checkpoint-0123456789abcdef-1.jsonl"
     >>> with SpoolWriter(path) as spool:
     ...     spool.open("python_docs", run_name="lstm", tags={"asset": "lstm/checkpoint"})
@@ -69,7 +50,7 @@ class SpoolWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._alive = os.open(_alive_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._alive = os.open(alive_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._alive, fcntl.LOCK_SH)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         with _locked(self._file):
@@ -223,88 +204,6 @@ class SpoolWriter:
                 raise OSError(f"{self.path}: only {written} of {len(line)} bytes could be written; is the disk full?")
 
 
-def find_or_new_spool(home: Home, stage: str, key: str) -> Path:
-    """The spool for building this artifact: the one that was left unfinished, or a new one.
-
-    A spool is finished when its last status is FINISHED; anything else (killed, failed, no status because of a crash)
-    is taken up again, so that one built version is one MLflow run whatever happened on the way.
-
-    Args:
-        home: where the spools are.
-        stage: name of the stage; slashes become dashes.
-        key: address of the artifact, at least 16 hex digits.
-    """
-    prefix = f"{stage.replace('/', '-')}-{key[:16]}-"
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.jsonl")
-    home.spool.mkdir(parents=True, exist_ok=True)
-    generations = [int(match[1]) for path in home.spool.iterdir() if (match := pattern.fullmatch(path.name))]
-    newest = max(generations, default=0)
-    if newest and last_status(home.spool / f"{prefix}{newest}.jsonl") != "FINISHED":
-        return home.spool / f"{prefix}{newest}.jsonl"
-    return home.spool / f"{prefix}{newest + 1}.jsonl"
-
-
-def spool_path(home: Home, spool_id: str) -> Path:
-    """File of a spool by its id, as the manifest of an artifact names it."""
-    return home.spool / f"{spool_id}.jsonl"
-
-
-def state_path(home: Home, spool_id: str) -> Path:
-    """Where the shipper keeps how far MLflow has been told."""
-    return home.spool / f"{spool_id}.state.json"
-
-
-def read_events(path: Path, offset: int = 0, max_bytes: int = 8 * 2**20) -> Iterator[Event]:
-    """Whole lines from a byte offset on, about `max_bytes` of them; a line still being written is left for later.
-
-    A line that is not JSON (damaged on disk) comes as `{"event": "unreadable", "text": ...}`.
-    """
-    with path.open("rb") as file:
-        file.seek(offset)
-        while offset >= 0 and max_bytes > 0:
-            line = file.readline()
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            max_bytes -= len(line)
-            try:
-                body = json.loads(line)
-                if not (isinstance(body, dict) and "event" in body):
-                    body = {"event": "unreadable", "text": line[:200].decode(errors="replace")}
-            except ValueError:
-                body = {"event": "unreadable", "text": line[:200].decode(errors="replace")}
-            yield Event(body, offset)
-
-
-def last_status(path: Path) -> str | None:
-    """The last status that a spool states, or None. Opening it again counts as RUNNING."""
-    size = path.stat().st_size
-    for offset in sorted({max(0, size - _TAIL_BYTES), 0}, reverse=True):  # most often it is one of the last lines
-        status = None
-        for event in read_events(path, offset, max_bytes=2**62):
-            if event.body["event"] in ("status", "open"):
-                status = event.body.get("status", "RUNNING")
-        if status:
-            return status
-    return None
-
-
-def is_held(path: Path) -> bool:
-    """Whether a living process has this spool open for writing."""
-    try:
-        descriptor = os.open(_alive_path(path), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, keys joined by dots.
 
@@ -328,10 +227,6 @@ def _dataset(name: str | None, digest: str | None) -> dict[str, Any]:
     if (name is None) != (digest is None):
         raise LmPipelineError(f"Dataset name {name!r} and digest {digest!r}: give both, or neither.")
     return {"dataset_name": name, "dataset_digest": digest and digest[:MAX_DIGEST_CHARACTERS]}
-
-
-def _alive_path(path: Path) -> Path:
-    return path.with_suffix(".alive")
 
 
 @contextlib.contextmanager

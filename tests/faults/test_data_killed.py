@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_pipeline.tracking.spool import last_status
+from lm_pipeline.tracking.spool_events import last_status
 from tests.faults.data_child import build_and_die, write_project
 from tests.faults.killing import chosen_instants, histogram
 

@@ -16,7 +16,8 @@ from lm_pipeline.home import Home
 from lm_pipeline.tracking import courier, shipper
 from lm_pipeline.tracking.mlflow_store import MlflowClient, initialise_store
 from lm_pipeline.tracking.server import server_command
-from lm_pipeline.tracking.spool import SpoolWriter, find_or_new_spool
+from lm_pipeline.tracking.spool import SpoolWriter
+from lm_pipeline.tracking.spool_files import find_or_new_spool
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from lm_pipeline.tracking.spool import read_events
+from lm_pipeline.tracking.spool_events import read_events
 from lm_pipeline.training.curve import read_curve
 from tests.faults.killing import histogram
 from tests.faults.training_child import NUM_STEPS, make_job, train_and_die

@@ -13,7 +13,8 @@ import pytest
 from lm_pipeline.home import Home
 from lm_pipeline.tracking import courier, shipper, view
 from lm_pipeline.tracking.mlflow_store import MlflowClient, initialise_store
-from lm_pipeline.tracking.spool import SpoolWriter, find_or_new_spool, state_path
+from lm_pipeline.tracking.spool import SpoolWriter
+from lm_pipeline.tracking.spool_files import find_or_new_spool, state_path
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 WRITER = """

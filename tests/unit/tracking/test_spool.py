@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from lm_pipeline.errors import LmPipelineError
 from lm_pipeline.home import Home
-from lm_pipeline.tracking.spool import SpoolWriter, find_or_new_spool, is_held, last_status, read_events
+from lm_pipeline.tracking.spool import SpoolWriter
+from lm_pipeline.tracking.spool_events import last_status, read_events
+from lm_pipeline.tracking.spool_files import find_or_new_spool, is_held
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 

@@ -6,7 +6,7 @@ import sys
 
 from dagster_pipes import PipesDefaultMessageWriter, encode_param
 
-from lm_pipeline.tracking.spool import read_events
+from lm_pipeline.tracking.spool_events import read_events
 from lm_pipeline.training.progress import Reporter
 
 SCRIPT = """
