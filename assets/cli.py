@@ -25,7 +25,7 @@ def init() -> None:
 
 @cli.command()
 def demo() -> None:
-    """Build everything that is declared, from raw text to leaderboard."""
+    """Build everything declared, from raw text to leaderboard."""
     from assets.demo import run_demo
     from assets.instance import initialise
 

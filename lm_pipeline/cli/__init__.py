@@ -71,9 +71,9 @@ def _with_dagster(command: str, short_help: str) -> click.Command:
 
 for _command in (
     _with_dagster("init", "Create the home: Dagster's instance, MLflow's store, folders."),
-    _with_dagster("demo", "Build everything that is declared, from raw text to leaderboard."),
+    _with_dagster("demo", "Build everything declared, from raw text to leaderboard."),
     _with_dagster("up", "Open Dagster and MLflow on the home."),
-    _with_dagster("materialize", "Build a corpus, dataset, experiment or asset, and what it needs."),
+    _with_dagster("materialize", "Build what you name and what it is made from, if not current."),
     status,
     inspect,
     leaderboard,

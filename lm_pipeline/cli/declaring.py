@@ -69,7 +69,10 @@ def _pretrained(noun: str, source: str, home: "Home") -> dict[str, Any]:
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write <noun>.json into.")
 def schema(out: Path | None) -> None:
-    """JSON schemas of declarations, for editors. In `schemas/` of a folder of declarations, `new` refers to them."""
+    """JSON schemas of declarations, for editors.
+
+    In `schemas/` of a folder of declarations, `new` refers to them.
+    """
     from lm_pipeline.specs.schema import schemas, write_schemas
 
     if out is None:

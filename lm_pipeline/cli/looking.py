@@ -8,7 +8,7 @@ from lm_pipeline.cli.printing import json_option, print_json
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Where every asset stands, and whether every document is accounted for."""
+    """Every asset's state, every document accounted for."""
     from lm_pipeline.overview import overview
     from lm_pipeline.project import load_project
 
@@ -31,7 +31,10 @@ def status(as_json: bool) -> None:
 @click.option("--num", default=5, show_default=True, type=click.IntRange(1), help="How many to show.")
 @json_option
 def inspect(corpus: str, kept: bool, rejected: str | None, quarantined: str | None, num: int, as_json: bool) -> None:
-    """A corpus in numbers, or samples of its documents of any fate."""
+    """A corpus in numbers, or samples of its documents.
+
+    Documents may be kept or rejected ones; records that could not be read are shown with the reason.
+    """
     from lm_pipeline import inspection
     from lm_pipeline.project import load_project
     from lm_pipeline.reports.inspecting import profile_text, samples_text
@@ -50,7 +53,7 @@ def inspect(corpus: str, kept: bool, rejected: str | None, quarantined: str | No
 @click.argument("dataset", required=False)
 @json_option
 def leaderboard(dataset: str | None, as_json: bool) -> None:
-    """All experiments of a dataset (or of every dataset) side by side."""
+    """The experiments of a dataset, or of every one, side by side."""
     from lm_pipeline.boards import current_boards
     from lm_pipeline.project import load_project
     from lm_pipeline.reports.leaderboard import leaderboard_json, terminal_table
@@ -71,7 +74,10 @@ def leaderboard(dataset: str | None, as_json: bool) -> None:
 @click.option("--flops", type=click.FloatRange(0, min_open=True), help="FLOP/s of the machine; measured if left out.")
 @json_option
 def describe(experiment: str, gradients: bool, flops: float | None, as_json: bool) -> None:
-    """Layers, parameters, FLOPs, memory, disk and time of a model, before anything is run."""
+    """What a model is and costs, before it is trained.
+
+    Layers, parameters, FLOPs, memory, disk, and the time that training and inference take.
+    """
     from lm_pipeline.describe import describe_experiment
     from lm_pipeline.project import load_project
 
@@ -89,7 +95,10 @@ def describe(experiment: str, gradients: bool, flops: float | None, as_json: boo
 @click.option("--token", metavar="DATASET:OFFSET", help="Trace a training token instead of a checkpoint.")
 @json_option
 def trace(experiment: str | None, token: str | None, as_json: bool) -> None:
-    """From a checkpoint back to every raw file, or from a token to its document."""
+    """From a model or a token back to raw files.
+
+    A model is traced to the SHA-256 of every raw file, a token of its training split to its document.
+    """
     from lm_pipeline.reports.terminal import lineage_text, token_text
     from lm_pipeline.tracing import trace_experiment, trace_token_of
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 def generate(
     experiment: str, prompts: tuple[str, ...], num: int, temperature: float | None, as_json: bool, **settings: Any
 ) -> None:
-    """Continue prompts with an experiment's model; a single text streams."""
+    """Continue prompts with a trained model.
+
+    A single text is printed while it comes; several, or JSON, when all are there.
+    """
     from lm_pipeline.generation import generate as generation
     from lm_pipeline.trained import load_trained
 
@@ -76,7 +79,10 @@ def _decoding(**settings: Any) -> "Decoding":
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others can use it then.")
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
 def play(experiment: str, other: str | None, host: str, port: int) -> None:
-    """A page to play on: tokens with their probabilities; two experiments answer side by side."""
+    """Open a page to try one model, or two side by side.
+
+    It shows tokens with their probabilities.
+    """
     from lm_pipeline.playground import serve
 
     serve([experiment] if other is None else [experiment, other], host, port)
@@ -87,7 +93,7 @@ def play(experiment: str, other: str | None, host: str, port: int) -> None:
 @click.argument("text")
 @json_option
 def score(experiment: str, text: str, as_json: bool) -> None:
-    """The log probability of a sentence, per token and in total."""
+    """The log probability of a text, per token and in total."""
     from lm_pipeline.evaluation.score_text import score_text
     from lm_pipeline.trained import load_trained
 
@@ -114,7 +120,10 @@ def score(experiment: str, text: str, as_json: bool) -> None:
 )
 @json_option
 def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:
-    """Write a trained model and its tokenizer for other programs, into a new folder."""
+    """Write a trained model and its tokenizer for other programs.
+
+    FOLDER is a new one.
+    """
     from lm_pipeline import export as exporting
     from lm_pipeline.project import load_project
 
@@ -130,7 +139,10 @@ def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:
 @click.option("--name", help="Of the registered model. [default: the experiment's]")
 @json_option
 def register(experiment: str, name: str | None, as_json: bool) -> None:
-    """Put a trained model into MLflow's registry, from where `mlflow models serve` serves it."""
+    """Put a trained model into MLflow's registry.
+
+    From there `mlflow models serve` serves it.
+    """
     from lm_pipeline.project import load_project
     from lm_pipeline.registration import register_experiment
 

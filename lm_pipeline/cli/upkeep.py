@@ -39,7 +39,7 @@ def gc(dry_run: bool, unfinished: bool, drop: str | None, as_json: bool) -> None
 @click.option("--verify", is_flag=True, help="Hash every artifact's bytes.")
 @json_option
 def doctor(verify: bool, as_json: bool) -> None:
-    """What this machine and home are like, and what is wrong with them."""
+    """What this machine and home are like, and what is wrong."""
     from lm_pipeline.doctor import examine
     from lm_pipeline.home import find_home
 

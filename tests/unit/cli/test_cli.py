@@ -34,12 +34,16 @@ def test_commands_that_need_dagster_explain_themselves_too(command):
     assert done.stdout.startswith(f"Usage: lm-pipeline {command} ")
 
 
-def test_commands_are_listed_in_the_order_of_use(run):
+def test_commands_are_listed_in_the_order_of_use_each_on_a_line_of_its_own(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run("--help")
     assert code == 0
     listed = re.findall(r"^  (\w+)  ", out, re.MULTILINE)
     assert listed == list(cli.commands)
     assert listed[:4] == list(WITH_DAGSTER)
+    lines = out.partition("Commands:\n")[2].splitlines()
+    assert len(lines) == len(listed), "a line of help is too long for 80 columns"
+    assert all(line.endswith(".") and not line.endswith("..") for line in lines), "help that was cut off"
     assert run("--version") == (0, f"lm-pipeline, version {__version__}\n", "")
 
 
