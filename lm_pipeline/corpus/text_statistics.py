@@ -1,29 +1,33 @@
 """What the quality rules look at, counted in one pass over the bytes of a text.
 
-The definitions are in `corpus/filters.py`. Character classes come from Python's own Unicode tables, as for
-`corpus/words.py`; the kernel works on Arrow's buffers, holds no lock and has no state, so that threads and processes
-may run it side by side.
+The definitions are in `corpus/filters.py`. The kernel works on Arrow's buffers, holds no lock and has no state, so that
+threads and processes may run it side by side.
 """
-
-import functools
-import unicodedata
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_pipeline.corpus.character_classes import (
+    ASCII_WORD,
+    BULLET,
+    CHINESE_STOP_WORDS,
+    CJK,
+    CLOSER,
+    ENDS_SENTENCE,
+    LETTER,
+    LETTER_OR_DIGIT,
+    LOWER,
+    SPACE,
+    STOP,
+    TERMINAL,
+    character_classes,
+)
 from lm_pipeline.corpus.repetition import count_duplicates, new_table, next_sum, ngram_repetition
 from lm_pipeline.corpus.utf8 import Texts, decode, utf8_buffers
-from lm_pipeline.corpus.words import IDEOGRAPHS
 
 ENGLISH_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """Of Gopher."""
-CHINESE_STOP_WORDS = tuple("的年在月是和日了於·為有被人中为他與後也而由")
-"""Of FineWeb-2, `cmn_Hani`."""
-
-TERMINAL_PUNCTUATION = ".?!\"'。？！”’…」』．｡؟۔।॥።։"
-"""What a finished line ends in: C4's signs, their Chinese and Japanese forms, and some of other scripts."""
-BULLETS = "•●▪‣◦-"
 SHORT_LINE = 30
 """A line of at most so many characters is short (FineWeb)."""
 
@@ -68,14 +72,8 @@ _DUPLICATE_LINE_CHARACTERS, _PARAGRAPHS, _DUPLICATE_PARAGRAPHS, _DUPLICATE_PARAG
 _SENTENCES, _CURLY_BRACKETS, _ENGLISH_STOP_WORDS, _CHINESE_STOP_WORDS, _NGRAMS = range(19, 24)
 _GENERATIONS = 2 + len(COUNTS) - _NGRAMS  # of the hash table, for one text
 
-SPACE, CJK, _LETTER_OR_DIGIT, _LETTER, _LOWER = 1, 2, 4, 8, 16
-TERMINAL, _CLOSER, _BULLET, _ASCII_WORD, _STOP, _ENDS_SENTENCE = 32, 64, 128, 256, 512, 1024
 _BREAK = SPACE | CJK
-_NUM_CLASSES = 0x200000  # every value that four UTF-8 bytes can decode to
-
 _NEWLINE, _HASH_SIGN, _DOT, _CURLY, _ELLIPSIS = (ord(c) for c in "\n#.{…")
-_SENTENCE_ENDS = ".!?。！？｡．"
-_CLOSERS = "\"')]}”’」』】）》〉"
 _END_OF_ELLIPSIS = -1  # in place of a number of dots
 _FULL_STOP, _ASCII_SIGN, _WIDE_SIGN = 1, 2, 3  # what may have ended a sentence
 
@@ -83,32 +81,6 @@ _SEED = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
 _LAST_GENERATION = 2**31 - 100
-
-
-@functools.cache
-def character_classes() -> NDArray[np.uint16]:
-    """By code point: what a character is, a bit each (`SPACE`, `CJK`, `TERMINAL`, ...)."""
-    table = np.zeros(_NUM_CLASSES, np.uint16)
-    by_category = {"L": _LETTER_OR_DIGIT | _LETTER, "N": _LETTER_OR_DIGIT, "M": _LETTER_OR_DIGIT}
-    for first, end in ((0, 0x40000), (0xE0000, 0xE1000)):  # no other plane has letters, digits or marks
-        categories = [unicodedata.category(chr(code)) for code in range(first, end)]
-        table[first:end] = [by_category.get(name[0], 0) | (_LOWER if name == "Ll" else 0) for name in categories]
-    for first, last in IDEOGRAPHS:
-        table[first : last + 1] = CJK | _LETTER_OR_DIGIT | _LETTER
-    for code in range(0x3001):
-        if chr(code).isspace():
-            table[code] |= SPACE
-        if code < 128 and (chr(code).isalnum() or chr(code) == "_"):
-            table[code] |= _ASCII_WORD
-    for characters, bit in (
-        (TERMINAL_PUNCTUATION, TERMINAL),
-        (_CLOSERS, _CLOSER),
-        (BULLETS, _BULLET),
-        (CHINESE_STOP_WORDS, _STOP),
-        (_SENTENCE_ENDS, _ENDS_SENTENCE),
-    ):
-        table[[ord(character) for character in characters]] |= bit
-    return table
 
 
 def _packed(word: str) -> int:
@@ -139,10 +111,10 @@ def _add_token(token, words, out):
     sums[at + 1] = next_sum(sums[at], hash_)
     ends[at + 1] = ends[at] + length
     out[_TOKENS] += 1
-    if classes & _LETTER_OR_DIGIT:
+    if classes & LETTER_OR_DIGIT:
         out[_WORDS] += 1
         out[_WORD_CHARACTERS] += length
-    if classes & _LETTER:
+    if classes & LETTER:
         out[_ALPHA] += 1
 
 
@@ -184,13 +156,13 @@ def _sentence_step(state, code, class_):
         return 0, 0, 0, number + is_open
     if class_ & SPACE:
         return ending, 1, is_open, number
-    goes_on = (class_ & (_CLOSER | _ENDS_SENTENCE)) != 0
+    goes_on = (class_ & (CLOSER | ENDS_SENTENCE)) != 0
     if ending:
         wide = ending == _WIDE_SIGN and not goes_on
-        number += wide or (gap != 0 and not (ending == _FULL_STOP and class_ & _LOWER))
+        number += wide or (gap != 0 and not (ending == _FULL_STOP and class_ & LOWER))
         if gap or not goes_on:
             ending = 0
-    if class_ & _ENDS_SENTENCE:
+    if class_ & ENDS_SENTENCE:
         ending = max(ending, _FULL_STOP if code == _DOT else _ASCII_SIGN if code < 128 else _WIDE_SIGN)
     return ending, 0, 1, number
 
@@ -201,7 +173,7 @@ def _line_step(state, code, class_):
     hash_, length, dots, _, blank, bullets = state
     if blank and not class_ & SPACE:
         blank = 0
-        bullets += class_ & _BULLET != 0
+        bullets += class_ & BULLET != 0
     dots = _END_OF_ELLIPSIS if code == _ELLIPSIS else max(dots, 0) + 1 if code == _DOT else 0
     return _mixed(hash_, code), length + 1, dots, class_, blank, bullets
 
@@ -250,12 +222,12 @@ def _scan(data, span, tables, words, lines, paragraphs, out):
         class_ = np.int64(classes[code])
         signs = _sign_step(signs, code)
         sentence = _sentence_step(sentence, code, class_)
-        if class_ & _ASCII_WORD:
+        if class_ & ASCII_WORD:
             run = (run[0] + 1, (run[1] << 8) | (code | 0x20))
         elif run[0]:
             english_seen |= _bit(run[1], english)
             run = (0, 0)
-        if class_ & _STOP:
+        if class_ & STOP:
             chinese_seen |= _bit(code, chinese)
         if class_ & _BREAK:
             token = _end_token(token, code, class_, words, out)

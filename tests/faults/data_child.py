@@ -21,6 +21,7 @@ import zstandard
 
 from lm_pipeline.artifacts import Store
 from lm_pipeline.corpus import (
+    character_classes,
     decisions,  # noqa: F401 - what a run imports where it needs it, a server of forks has imported before
     decontamination,  # noqa: F401
     digest_cache,
@@ -31,7 +32,6 @@ from lm_pipeline.corpus import (
     shingle_store,
     sources,  # noqa: F401
     splits,  # noqa: F401
-    text_statistics,
     url_source,  # noqa: F401
     word_lists,  # noqa: F401
 )
@@ -47,7 +47,7 @@ from tests.faults.killing import Killer, watch_files
 
 # What the first call makes ready is made ready here, once; without a thread, for those do not survive a fork.
 first_of_equal(np.zeros(2, np.uint64), np.zeros(2, np.uint64))
-text_statistics.character_classes()
+character_classes.character_classes()
 scripts._classes()
 
 ROOT = Path(__file__).resolve().parents[2]
