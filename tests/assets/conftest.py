@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,7 @@ import dagster as dg
 import pytest
 
 from lm_pipeline.home import Home
-
-sys.path.insert(0, str(Path(__file__).parent))  # the tests import `tiny`
-import tiny
+from tests.assets import tiny
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
 from lm_pipeline.home import Home
 from lm_pipeline.tracking.mlflow_store import MlflowClient
+from tests.assets import tiny
+from tests.servers import free_port
 
 LAUNCH = """
 mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
@@ -92,8 +93,8 @@ def servers(new_project) -> Iterator[Servers]:
         patch.setenv("LM_PIPELINE_HOME", str(made.home.root))
         patch.setenv("LM_PIPELINE_DEFS", str(made.defs))
         assert build_names(made.home, ["tiny/token_shards"], quiet=True).failed == {}
-        port = tiny.free_port()
-        ports = ["--dagster-port", f"{port}", "--mlflow-port", f"{tiny.free_port()}"]
+        port = free_port()
+        ports = ["--dagster-port", f"{port}", "--mlflow-port", f"{free_port()}"]
         log = made.home.root / "up.log"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
+
+from tests.assets import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = """

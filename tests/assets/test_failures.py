@@ -1,10 +1,10 @@
 """What fails is shown as failed, what needs it is not built, and the rest is."""
 
-import tiny
-
 from lm_pipeline.artifacts import Store
 from lm_pipeline.freshness import status
 from lm_pipeline.project import load_project
+from tests.assets import tiny
+from tests.servers import free_port
 
 
 def test_what_fails_stands_on_the_leaderboard_and_the_rest_is_built(project):
@@ -55,7 +55,7 @@ def test_a_blocking_check_that_does_not_hold_stops_what_follows_also_the_next_ti
 def test_a_corpus_that_cannot_be_fetched_is_reported_by_the_kind_of_its_error(project, monkeypatch):
     from assets.building import build_names
 
-    port = tiny.free_port()
+    port = free_port()
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     outcome = build_names(project.home, ["chinese_law"], quiet=True)

@@ -1,46 +1,20 @@
 """MLflow accepts and never answers: an asset is built all the same, says so, and is shipped later."""
 
-import contextlib
-import socket
-import threading
-from collections.abc import Iterator
-
 import dagster as dg
-import tiny
 
 from lm_pipeline.tracking import shipper
 from lm_pipeline.tracking.mlflow_store import MlflowClient
-
-
-@contextlib.contextmanager
-def silent_server() -> Iterator[str]:
-    """Accepts connections and never says a word."""
-    accepted: list[socket.socket] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                accepted.append(listener.accept()[0])
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-        for connection in accepted:
-            connection.close()
+from tests.assets import tiny
+from tests.servers import free_port, silent_server
 
 
 def test_an_asset_is_built_says_so_and_is_shipped_later(project, monkeypatch):
     from assets.building import build_names
     from assets.instance import open_instance
 
-    with silent_server() as url:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    port = free_port()
+    with silent_server(port):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         outcome = build_names(project.home, ["raw_documents/tiny_en"], quiet=True)
         assert outcome.failed == {}
         assert outcome.built == ["raw_documents/tiny_en"]

@@ -4,9 +4,9 @@ import os
 
 import dagster as dg
 import pytest
-import tiny
 
 from lm_pipeline.home import Home
+from tests.assets import tiny
 
 SCHEDULE = "  schedule: {cron: '0 3 * * *', timezone: Europe/Berlin}\n"
 

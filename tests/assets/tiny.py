@@ -5,7 +5,6 @@ import json
 import os
 import random
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -113,13 +112,6 @@ def wait_for(found: Callable[[], T], seconds: float, what: str) -> T:
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.1)
     return value
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def processes_of(home: Path, *words: str) -> list[int]:

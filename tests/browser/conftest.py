@@ -13,10 +13,10 @@ from types import ModuleType
 import pytest
 
 from lm_pipeline.home import Home
+from tests.assets import tiny
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "assets"))  # for `tiny`
-import tiny  # noqa: E402 - after its path
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def up(screenshots, tmp_path_factory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("browser")
     home = Home(folder / "data")
     tiny.declare_tiny(folder / "defs", folder / "text")
-    dagster, mlflow = tiny.free_port(), tiny.free_port()
+    dagster, mlflow = free_port(), free_port()
     environment = {**os.environ, "LM_PIPELINE_HOME": str(home.root), "LM_PIPELINE_DEFS": str(folder / "defs")}
     environment["LM_PIPELINE_MLFLOW_URL"] = f"http://127.0.0.1:{mlflow}"
     environment.pop("MLFLOW_TRACKING_URI", None)

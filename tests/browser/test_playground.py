@@ -7,14 +7,16 @@ import urllib.error
 import urllib.request
 
 import pytest
-import tiny
+
+from tests.assets import tiny
+from tests.servers import free_port
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
 def playground(up, tmp_path):
-    port = tiny.free_port()
+    port = free_port()
     environment = {**os.environ, "LM_PIPELINE_HOME": str(up.home.root)}
     environment["LM_PIPELINE_DEFS"] = str(up.home.root.parent / "defs")
     # NiceGUI looks at these two and then expects its own test harness.

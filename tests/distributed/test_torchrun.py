@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from lm_pipeline.errors import ChildError
 from lm_pipeline.launch import supervise, torchrun
 from lm_pipeline.training.curve import read_curve
 from tests.distributed.rank import make_job
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"checkpoint_interval": 2}
@@ -91,8 +91,7 @@ def wait_for(condition, seconds):
 @pytest.mark.slow
 def test_two_nodes_meet_and_train_as_one_process_does(tmp_path):
     """Two agents of torchrun on one machine stand for two nodes; they meet at the first one's address."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     agent = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
     agent += [f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=job", "-m", "tests.distributed.rank"]

@@ -2,13 +2,13 @@
 
 import json
 import multiprocessing
-import socket
 
 import pytest
 import torch
 
 from lm_pipeline.training.curve import read_curve
 from tests.distributed.rank import make_job, train_in_process
+from tests.servers import free_port
 
 TOLERANCE = 1e-6
 
@@ -27,8 +27,7 @@ def train(processes):
 
     def run(folder, size, family="transformer", at=None, **settings):
         folder.mkdir(exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         if size == 1:  # how processes would share is nothing that one could be told
             settings = {k: v for k, v in settings.items() if k not in ("strategy", "asynchronous_checkpoints")}
         arguments = (folder, family, settings | {"num_processes": size}, at or {})

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import ROOT, codes, rows
+
+from tests.docs.pages import ROOT, codes, rows
 
 TABLE = rows("docs/bad-input.md", "# Bad input")
 

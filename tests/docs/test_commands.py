@@ -2,7 +2,8 @@ import re
 
 import click
 import pytest
-from pages import ROOT, anchors, mentions, pages, prose, text
+
+from tests.docs.pages import ROOT, anchors, mentions, pages, prose, text
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import re
 
 import polars as pl
 import pytest
-from pages import ROOT, codes, rows, text
+
+from tests.docs.pages import ROOT, codes, rows, text
 
 PAGE = "docs/data-formats.md"
 

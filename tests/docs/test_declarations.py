@@ -2,10 +2,10 @@ import re
 import shutil
 
 import pytest
-from pages import ROOT, blocks, pages
 
 from lm_pipeline.errors import SpecError
 from lm_pipeline.specs.declarations import load_declarations
+from tests.docs.pages import ROOT, blocks, pages
 
 EXAMPLES = [(page, block) for page in pages() for block in blocks(page, "yaml")]
 

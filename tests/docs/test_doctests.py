@@ -5,7 +5,8 @@ import importlib
 import os
 
 import pytest
-from pages import ROOT
+
+from tests.docs.pages import ROOT
 
 MODULES = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")

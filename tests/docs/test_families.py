@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from pages import ROOT, text
 
 from lm_pipeline.models.language_model import build_model, count_parameters
 from lm_pipeline.specs.declarations import load_declarations
+from tests.docs.pages import ROOT, text
 
 FAMILIES = ("rnn", "gru", "lstm", "cnn", "gpt2", "llama")
 

@@ -1,6 +1,6 @@
 """The table of rules in docs/filters.md against the code."""
 
-from pages import codes, rows
+from tests.docs.pages import codes, rows
 
 PAGE = "docs/filters.md"
 

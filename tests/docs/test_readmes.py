@@ -1,7 +1,8 @@
 import re
 
 import pytest
-from pages import READMES, ROOT, blocks, codes, commands, rows, text
+
+from tests.docs.pages import READMES, ROOT, blocks, codes, commands, rows, text
 
 ENGLISH, CHINESE = READMES
 WHERE = {ENGLISH: "## Where do I add…", CHINESE: "## 在哪里添加……"}

@@ -3,9 +3,7 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,37 +16,10 @@ from lm_pipeline.tracking.mlflow_store import MlflowClient, initialise_store
 from lm_pipeline.tracking.server import server_command
 from lm_pipeline.tracking.spool import SpoolWriter
 from lm_pipeline.tracking.spool_files import find_or_new_spool
+from tests.assets.tiny import end_shipper
+from tests.servers import free_port, silent_server
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def silent_server(port: int) -> Iterator[list[socket.socket]]:
-    """Accepts connections and never says a word."""
-    accepted: list[socket.socket] = []
-    listener = socket.create_server(("127.0.0.1", port))
-
-    def accept():
-        with contextlib.suppress(OSError):
-            while True:
-                accepted.append(listener.accept()[0])
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield accepted
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-        for connection in accepted:
-            connection.close()
 
 
 def get(url: str, host: str) -> int:
@@ -97,17 +68,6 @@ def train(path: Path, num_steps: int) -> float:
     return time.monotonic() - start
 
 
-def end_shipper(home: Home) -> None:
-    """Kill this home's shipper with SIGKILL, if it runs."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            if (
-                f"LM_PIPELINE_HOME={home.root}\0".encode() in (entry / "environ").read_bytes()
-                and b"lm_pipeline\0ship" in (entry / "cmdline").read_bytes()
-            ):
-                os.kill(int(entry.name), signal.SIGKILL)
-
-
 def test_silent_then_down_then_killed_then_back_and_nothing_is_lost(tmp_path, monkeypatch):
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
@@ -126,7 +86,7 @@ def test_silent_then_down_then_killed_then_back_and_nothing_is_lost(tmp_path, mo
         assert accepted  # it was really asked
     assert shipper.pending_events(home, path.stem) == 1505
 
-    end_shipper(home)  # killed in the middle, now nothing listens at all
+    end_shipper(home.root)  # killed in the middle, now nothing listens at all
     assert shipper.main(home, once=True) == 1
     assert shipper.flush(home, path.stem, timeout_seconds=0.5) is None
 
@@ -143,7 +103,7 @@ def test_silent_then_down_then_killed_then_back_and_nothing_is_lost(tmp_path, mo
         assert len(client.search_runs([run.info.experiment_id])) == 1
         assert courier.load_state(home, path.stem).refused == []
         refuses_foreign_hosts(url, port)
-        end_shipper(home)
+        end_shipper(home.root)
 
 
 def refuses_foreign_hosts(url: str, port: int) -> None:
@@ -163,7 +123,7 @@ def test_a_shipper_killed_in_the_middle_ships_every_point_once(tmp_path, monkeyp
     deadline = time.monotonic() + 60
     while not courier.load_state(home, path.stem).shipped_offset and time.monotonic() < deadline:
         time.sleep(0.02)
-    end_shipper(home)
+    end_shipper(home.root)
     time.sleep(0.2)
     assert courier.load_state(home, path.stem).shipped_offset < path.stat().st_size, "killed too late to test anything"
     assert shipper.main(home, once=True) == 0

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from lm_pipeline.tracking.mlflow_registry import REQUIREMENTS
 from lm_pipeline.tracking.mlflow_store import MlflowClient, initialise_store
 from lm_pipeline.tracking.server import QUIET
 from tests.conftest import TinyProject
+from tests.servers import free_port
 
 TEXTS = {"en": "The model reads the law.", "zh": "人民法律规定。"}
 
@@ -156,9 +156,7 @@ def test_the_packages_that_a_model_names_are_all_that_it_needs(project, experime
 def served(project, capsys, tmp_path):
     """`mlflow models serve` over the registered model, on a port of its own."""
     uri = run(capsys, "register", "tiny_gru")["uri"]
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
     tracking = {"MLFLOW_TRACKING_URI": project.home.tracking_uri, "MLFLOW_REGISTRY_URI": project.home.tracking_uri}
     with (tmp_path / "log").open("wb") as log:

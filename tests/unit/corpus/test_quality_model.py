@@ -49,7 +49,9 @@ def abstracts(shared_data: Path) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("read", "least"), [(imdb, 0.94), (waimai, 0.93), (newsgroups, 0.999), (abstracts, 0.999)], ids=str
+    ("read", "least"),
+    [(imdb, 0.94), (waimai, 0.93), (newsgroups, 0.999), (abstracts, 0.999)],
+    ids=["imdb", "waimai", "newsgroups", "abstracts"],
 )
 def test_unseen_text_of_both_languages_is_ranked(shared_data: Path, tmp_path: Path, read, least: float) -> None:
     good, bad = read(shared_data)

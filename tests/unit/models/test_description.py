@@ -1,6 +1,5 @@
 import pytest
 import torch
-from model_families import CAUSAL, CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
 from torch.nn import functional as F
 
 from lm_pipeline.models.description import (
@@ -15,6 +14,7 @@ from lm_pipeline.models.lora import LowRankLinear
 from lm_pipeline.specs.model import GruModel, Lora, LstmModel, RnnModel, TransformerModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training.optimizers import make_optimizers, optimizer_tensors
+from tests.unit.models.model_families import CAUSAL, CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
 
 TRAINING = Training(num_steps=10, batch_size=4, context_length=CONTEXT, accumulation=2)
 

@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 import torch
-from model_families import CAUSAL, CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
 
 from lm_pipeline.models.language_model import build_model
 from lm_pipeline.models.state import State
 from lm_pipeline.models.transformer import within_documents
+from tests.unit.models.model_families import CAUSAL, CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
 
 PACKED = torch.tensor([[0] * 5 + [1] * 3 + [2] * 4, [4] * 12, [9] * 1 + [7] * 10 + [3]])
 """Documents of three rows."""

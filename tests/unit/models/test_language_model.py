@@ -1,12 +1,12 @@
 import pytest
 import torch
-from model_families import CAUSAL, CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
 
 from lm_pipeline.models.language_model import BACKBONES, RECURRENT, build_model, count_parameters
 from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.models.state import State
 from lm_pipeline.models.storage import load_model, save_model
 from lm_pipeline.specs.model import TransformerModel
+from tests.unit.models.model_families import CAUSAL, CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
 
 
 def test_every_family_is_tested_here():

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from model_families import CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
 from pydantic import ValidationError
 
 from lm_pipeline.errors import InputError
@@ -15,6 +14,7 @@ from lm_pipeline.models.language_model import (
 from lm_pipeline.models.lora import LowRankLinear, load_base
 from lm_pipeline.specs.experiment import ExperimentSpec
 from lm_pipeline.specs.model import Lora, TransformerModel
+from tests.unit.models.model_families import CONTEXT, SPECS, VARIANTS, VOCAB_SIZE, tokens
 
 ADAPTED = {
     name: (SPECS | VARIANTS)[name].model_copy(update={"lora": Lora(rank=2, targets=targets)})

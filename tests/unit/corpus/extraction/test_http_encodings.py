@@ -51,6 +51,7 @@ def test_chunks_are_joined(body):
         ("identity", PAGE),
         ("gzip", PAGE),
     ],
+    ids=["gzip", "x-gzip", "two members", "zlib", "raw deflate", "zstd", "gzip in zstd", "identity", "not as declared"],
 )
 def test_compression_is_undone(content, body):
     assert undo_encodings(body, "", content, 1 << 20) == PAGE

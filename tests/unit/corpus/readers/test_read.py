@@ -94,14 +94,14 @@ def test_a_file_that_changed_since_its_listing_is_refused(reading):
         ("a.txt", b"x\ny\n", TextFormat(unit="line"), True),
         ("a.txt", b"x\ny\n", TextFormat(unit="paragraph"), False),
         ("a.txt", b"x\ny\n", None, False),
-        ("a.jsonl.gz", gzip.compress(JSON), None, False),
+        ("a.jsonl.gz", gzip.compress(JSON, mtime=0), None, False),
         ("a.jsonl", "\ufeff{}".encode("utf-16-le"), None, False),
         ("a.parquet", b"PAR1", None, False),
         ("a.csv", b"text\n1\n", None, True),
         ("a.csv", "text\n一\n".encode("utf-16"), None, False),
         ("a.json", b'[{"text": "a"}]', None, True),
         ("a.json", '[{"text": "一"}]'.encode("gb18030"), JsonFormat(encoding="gb18030"), False),
-        ("a.json.gz", gzip.compress(b"[]"), None, False),
+        ("a.json.gz", gzip.compress(b"[]", mtime=0), None, False),
     ],
 )
 def test_only_plain_files_of_records_one_after_the_other_are_divisible(reading, name, data, file_format, expected):

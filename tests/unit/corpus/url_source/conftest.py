@@ -18,6 +18,7 @@ from lm_pipeline.corpus import url_source
 from lm_pipeline.corpus.raw_files import raw_files
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import UrlSource
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -78,9 +79,7 @@ def http(tmp_path: Path, asked: list[str]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """The options of a real S3 endpoint, a moto server, with a bucket of three objects."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     with pytest.MonkeyPatch.context() as patch:
