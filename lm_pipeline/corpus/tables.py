@@ -1,13 +1,16 @@
 """Large tables written and read piece by piece, with the same bytes whatever the pieces."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
 
 ROW_GROUP = 1 << 16
+_WHOLE_GROUP = 122_880  # rows of a row group that Polars writes, about
 
 
 class TableFile:
@@ -53,6 +56,26 @@ class TableFile:
     def _flush(self, frame: pl.DataFrame) -> None:
         table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
         self._writer.write_table(table.cast(self._schema), row_group_size=ROW_GROUP)
+
+
+def write_rows(path: Path, schema: pl.Schema, num_rows: int, rows: Callable[[slice], pl.DataFrame]) -> None:
+    """Write what `DataFrame.write_parquet` would write of the whole table, byte by byte, a row group at a time.
+
+    Args:
+        path: the file.
+        schema: its columns.
+        num_rows: of the whole table.
+        rows: makes these rows of it.
+    """
+    num_groups = max(1, (num_rows + _WHOLE_GROUP // 2) // _WHOLE_GROUP)
+    small, larger = divmod(num_rows, num_groups)
+    ends = np.cumsum([small + (group < larger) for group in range(num_groups)]).tolist()
+
+    def groups(*_: object) -> Iterator[pl.DataFrame]:
+        for begin, end in zip([0, *ends], ends, strict=False):
+            yield rows(slice(begin, end)).select(schema.names()).rechunk()
+
+    register_io_source(groups, schema=schema, is_pure=True).sink_parquet(path, compression="zstd")
 
 
 def slices(table: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:

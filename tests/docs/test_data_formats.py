@@ -37,7 +37,8 @@ def test_tables_of_a_dataset(tmp_path):
     from lm_pipeline.corpus.near_duplicates import VERDICTS
     from lm_pipeline.corpus.quality_model import SCORES
     from lm_pipeline.corpus.repeated_text import COUNTS, CUTS, UNITS, UnitFiles, cut_repeated_text, write_units
-    from lm_pipeline.corpus.splits import LEDGER_SCHEMA, split_documents
+    from lm_pipeline.corpus.split_ledger import LEDGER_SCHEMA
+    from lm_pipeline.corpus.splits import split_documents
     from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, RepeatedText, Split
     from lm_pipeline.tokenization.shards import SCHEMA as SHARD
 

@@ -11,7 +11,9 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_pipeline.corpus.splits import EXCLUSIONS, SPLITS, split_documents, with_splits
+from lm_pipeline.corpus.split_assignment import EXCLUSIONS
+from lm_pipeline.corpus.split_ledger import SPLITS
+from lm_pipeline.corpus.splits import split_documents, with_splits
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.dataset import Decontamination, Split
 
