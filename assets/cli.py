@@ -56,8 +56,8 @@ def materialize(names: tuple[str, ...], only: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--dagster-port", default=3000, show_default=True)
-@click.option("--mlflow-port", default=5000, show_default=True)
+@click.option("--dagster-port", default=3000, show_default=True, help="Port of Dagster's pages.")
+@click.option("--mlflow-port", default=5000, show_default=True, help="Port of MLflow's pages.")
 def up(dagster_port: int, mlflow_port: int) -> None:
     """Open Dagster and MLflow on the home, until Ctrl-C."""
     from assets.servers import serve

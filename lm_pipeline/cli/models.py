@@ -16,17 +16,24 @@ if TYPE_CHECKING:
 @click.argument("experiment")
 @click.option("--prompt", "prompts", multiple=True, help="Text to continue, repeatable; none begins a document.")
 @click.option("--num", default=1, show_default=True, type=click.IntRange(1), help="Texts of each prompt.")
-@click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))
-@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Time after which a text ends.")
+@click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1), help="After which a text ends.")
+@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="After which a text ends.")
 @click.option("--temperature", type=click.FloatRange(0), help="0 is greedy. [default: 0.8; with --beams 0]")
 @click.option("--top-k", default=50, show_default=True, type=click.IntRange(0), help="Candidates kept; 0 keeps all.")
 @click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True), help="Mass kept.")
 @click.option("--min-p", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Least share of the best.")
-@click.option("--repetition-penalty", default=1.0, show_default=True, type=click.FloatRange(1), metavar="FACTOR")
+@click.option(
+    "--repetition-penalty",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    metavar="FACTOR",
+    help="On the log probability of what the text has already.",
+)
 @click.option("--stop", multiple=True, help="Text before which the text ends. Repeatable.")
 @click.option("--beams", "num_beams", default=1, show_default=True, type=click.IntRange(1), help="Beam search.")
 @click.option("--length-penalty", default=1.0, show_default=True, type=float, help="Of beam search; above 0: longer.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Names one text.")
 @json_option
 def generate(
     experiment: str, prompts: tuple[str, ...], num: int, temperature: float | None, as_json: bool, **settings: Any
@@ -76,8 +83,10 @@ def _decoding(**settings: Any) -> "Decoding":
 @click.command()
 @click.argument("experiment")
 @click.argument("other", required=False)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others can use it then.")
-@click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets other machines in."
+)
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535), help="Port of the page.")
 def play(experiment: str, other: str | None, host: str, port: int) -> None:
     """Open a page to try one model, or two side by side.
 
@@ -122,7 +131,7 @@ def score(experiment: str, text: str, as_json: bool) -> None:
 def export(experiment: str, folder: Path, kind: str, as_json: bool) -> None:
     """Write a trained model and its tokenizer for other programs.
 
-    FOLDER is a new one.
+    FOLDER is new or empty.
     """
     from lm_pipeline import export as exporting
     from lm_pipeline.project import load_project

@@ -80,7 +80,7 @@ def _lengths(lengths: Mapping[str, Sequence[Sequence[int]]]) -> list[Block]:
 
 
 def _languages(profile: Mapping[str, Any]) -> list[Block]:
-    columns = (Column("Kept", numeric=True), Column("Rejected", numeric=True), Column("Rejected", numeric=True))
+    columns = (Column("Kept", numeric=True), Column("Rejected", numeric=True), Column("Share", numeric=True))
     titles = {"languages": "Language", "chinese_scripts": "Chinese script", "profiles": "Cleaning profile"}
     return [
         Table(
