@@ -109,11 +109,14 @@ def test_penalties_change_the_gradient_and_not_the_reported_loss(make_job, liste
 def test_the_time_of_a_training_is_told_by_part_and_survives_a_resume(make_job, listener, tmp_path):
     job = make_job("rnn", tmp_path)
     stop_at(listener, 8)
-    first, _ = train(job, listener)
+    train(job, listener)
     listener.at_point = None
+    found = checkpoint.load_latest(job.checkpoints, pytest.fail)
+    assert found is not None
+    before = found.state["counters"]["seconds"]
     session, _ = train(job, listener)
-    assert set(session.clock.seconds) == set(PARTS)
-    assert all(session.clock.seconds[part] >= seconds for part, seconds in first.clock.seconds.items())
+    assert set(session.clock.seconds) == set(before) == set(PARTS)
+    assert all(session.clock.seconds[part] >= seconds for part, seconds in before.items())
     points = [p for p in read_curve(job.curve) if "train_loss" in p]
     assert points[-1]["elapsed_seconds"] == pytest.approx(sum(points[-1]["seconds"].values()))
     assert all(0 < point["mfu"] < 2 and point["weight_norm"] > 0 for point in points)
