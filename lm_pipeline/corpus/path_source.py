@@ -2,13 +2,12 @@
 
 import glob
 import os
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lm_pipeline.corpus.digest_cache import digest_files
-from lm_pipeline.corpus.patterns import NUM_HEAD_BYTES, is_log, is_wanted, matches_path, without_logs
+from lm_pipeline.corpus.folders import glob_files, is_dangling, walk
+from lm_pipeline.corpus.patterns import NUM_HEAD_BYTES, is_log, is_wanted, without_logs
 from lm_pipeline.corpus.raw_files import RawFile, write_files
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
@@ -68,10 +67,10 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str
     if start.is_file():
         base, found = start.parent, [str(start)]
     elif start.is_dir():
-        base, found = start, _walk(start, source.exclude)
+        base, found = start, walk(start, source.exclude)
     elif glob.has_magic(str(start)):
         base = _fixed_part(start)
-        found = _glob(base, start, source.exclude)
+        found = glob_files(base, start, source.exclude)
     else:
         raise InputError(
             f"There is no {start} (source path {source.path!r}; relative paths start at {home.root.parent})."
@@ -86,7 +85,7 @@ def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str
             continue
         if os.path.isfile(path):
             names.append(_checked(name, path))
-        elif os.path.islink(path) and not os.path.exists(path):
+        elif is_dangling(path):
             dangling.append(_checked(name, path))
     if not names:
         raise InputError(
@@ -111,46 +110,6 @@ def _size(path: str) -> int:
 
 def _told(dangling: list[str]) -> str:
     return f", where {len(dangling)} links lead nowhere ({', '.join(dangling[:3])})" if dangling else ""
-
-
-def _walk(folder: Path, exclude: Iterable[str]) -> list[str]:
-    """All files below a folder, excluded ones among them.
-
-    Links to folders are followed, and each folder is read once, so that a loop ends.
-    """
-
-    def refuse(error: OSError) -> None:
-        inside = Path(error.filename, "file").as_posix().removeprefix(f"{folder}/")
-        if is_wanted(inside, ("*",), exclude):
-            raise InputError(
-                f"Cannot read the folder {error.filename}: {error.strerror}. Make it readable or exclude it."
-            ) from error
-
-    found: list[str] = []
-    seen: set[tuple[int, int]] = set()
-    pending = [str(folder)]
-    while pending:
-        links = []
-        for start in pending:
-            for parent, folders, names in os.walk(start, onerror=refuse):
-                status = Path(parent).stat()
-                if (status.st_dev, status.st_ino) in seen:
-                    folders.clear()
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                found += [f"{parent}/{name}" for name in names]
-                links += [path for name in folders if os.path.islink(path := f"{parent}/{name}")]
-        pending = sorted(links)  # after all that is really there, so that no file gets its name from a link to it
-    return found
-
-
-def _glob(base: Path, pattern: Path, exclude: Iterable[str]) -> list[str]:
-    """The files that a pattern names; its `**` enters each folder once, so that a loop of links ends."""
-    parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.relative_to(base).parts]
-    if "**" not in parts or not base.is_dir():
-        return glob.glob(str(pattern), recursive=True)  # as deep as the pattern, loops or not
-    prefix, inner = os.path.join(base, ""), "/".join(parts)
-    return [path for path in _walk(base, exclude) if matches_path(path.removeprefix(prefix), inner)]
 
 
 def _fixed_part(pattern: Path) -> Path:

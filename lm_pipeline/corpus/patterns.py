@@ -45,7 +45,8 @@ def without_logs(names: Iterable[str], logs: Mapping[str, int | None], read_head
     Args:
         names: paths of the files that count.
         logs: of all files there are, wanted or not, those that `is_log` holds for: bytes by path, None if not known.
-        read_head: gives a file's first `NUM_HEAD_BYTES`; asked only of files beside which there may be a log.
+        read_head: gives a file's first `NUM_HEAD_BYTES`; asked only of files beside which there may be a log, and of a
+            database's logs whose bytes are not known.
 
     Raises:
         InputError: rows of a database stand in its log alone, or half of what the log would undo in the database.
@@ -55,7 +56,9 @@ def without_logs(names: Iterable[str], logs: Mapping[str, int | None], read_head
     databases = {name for name in {*may_be.values()} & counted.keys() if is_database(read_head(name))}
     of = {log: name for log, name in may_be.items() if name in databases}
     for log, size in logs.items():
-        if of.get(log) in counted and size != 0 and not log.endswith("-shm"):
+        if of.get(log) not in counted or log.endswith("-shm"):
+            continue
+        if read_head(log) if size is None else size:
             raise InputError(
                 f"The database {of[log]} has changes in a log of its own, {log}: it is in use, or its program was"
                 f" killed. Close the program, run `sqlite3 {of[log]} 'PRAGMA wal_checkpoint(TRUNCATE)'` and materialize"

@@ -1,6 +1,7 @@
 """The `url` source: files behind any fsspec URL, brought into the artifact."""
 
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from lm_pipeline.corpus.downloads import Download, Kept, download
+from lm_pipeline.corpus.folders import glob_files, is_dangling, walk
 from lm_pipeline.corpus.patterns import NUM_HEAD_BYTES, is_log, is_wanted, without_logs
 from lm_pipeline.corpus.raw_files import raw_files, write_files
 from lm_pipeline.digests import digest_of
@@ -44,18 +47,21 @@ _CREDENTIALS = {
 def identify(source: UrlSource, home: Home) -> dict[str, Any]:
     """`[name, bytes, version]` of every file, as the server states them; null where it does not.
 
+    Where there are links that lead nowhere, on this machine, their names are told too, as `dangling_links`.
+
     Raises:
         InputError: the URL's protocol is unknown or not installed, or nothing matches.
         UnavailableError: the server cannot be reached or has no such file.
     """
     with _reporting(source):
-        system, found, _ = _listed(source)
+        system, found, _, dangling = _listed(source)
         files = []
         for name, (path, listed) in found.items():
             # A listing over http says nothing but names.
             info = system.info(path) if _version(listed) is None else listed
             files.append([name, info.get("size"), _version(info)])
-    return {"kind": "url", "url": source.url, "files": files}
+    told = {"dangling_links": dangling} if dangling else {}
+    return {"kind": "url", "url": source.url, "files": files, **told}
 
 
 def fingerprint(source: UrlSource, home: Home) -> dict[str, Any]:
@@ -127,7 +133,7 @@ def fetch(
         UnavailableError: a download failed.
     """
     with _reporting(source):
-        system, found, base = _listed(source)
+        system, found, base, _ = _listed(source)
         wanted = []
         for name, size, version in identity["files"]:
             if name not in found:
@@ -141,7 +147,8 @@ def fetch(
             earlier = earlier or Earlier(Path(scratch, "work"))
             earlier.begin(source)
             files, num_downloaded = download(system, wanted, earlier.files(source), earlier.work, out / "files")
-    return {**write_files(files, out), "num_downloaded": num_downloaded}
+    told = {"dangling_links": identity["dangling_links"]} if "dangling_links" in identity else {}
+    return {**write_files(files, out), "num_downloaded": num_downloaded, **told}
 
 
 def _source_in(folder: Path) -> str | None:
@@ -194,27 +201,39 @@ def _is_glob(source: UrlSource, root: str) -> bool:
     return any(character in urlsplit(source.url).path for character in "*[") or "*" in root
 
 
-def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str, dict[str, Any]]], str]:
-    """The file system, by name each file's path there and its listing, sorted by name, and the folder of names."""
+def _found(source: UrlSource, system: AbstractFileSystem, root: str) -> dict[str, dict[str, Any]]:
+    """What is there, wanted or not, by path."""
+    is_glob = _is_glob(source, root)
+    if not is_glob and not source.url.endswith("/"):
+        return {root: system.info(root)}
+    start = posixpath.dirname(re.split(r"[*\[]", root, maxsplit=1)[0]) if is_glob else root
+    if isinstance(system, LocalFileSystem):
+        paths = glob_files(Path(start), Path(root), source.exclude) if is_glob else walk(Path(root), source.exclude)
+        return {path: {"type": "dangling"} if is_dangling(path) else system.info(path) for path in paths}
+    if source.url.startswith("http"):
+        # `find` and `glob` over http take a server that says nothing for an empty folder.
+        system.ls(start.rstrip("/") + "/")
+    found: Any = (system.glob if is_glob else system.find)(root, detail=True)
+    return found
+
+
+def _listed(
+    source: UrlSource,
+) -> tuple[AbstractFileSystem, dict[str, tuple[str, dict[str, Any]]], str, list[str]]:
+    """The file system, by name each file's path there and its listing, the folder of names, and dangling links.
+
+    Files are sorted by name.
+    """
     system, root = url_to_fs(source.url, **_options(source))
     if hasattr(system, "retries"):
         system.retries = 1  # s3fs tries five times, each as long as a read may take
     system.invalidate_cache()  # a listing of an hour ago would hide what changed
     prefix = _fixed_part(source, root)
-    if source.url.startswith("http") and (_is_glob(source, root) or source.url.endswith("/")):
-        # `find` and `glob` over http take a server that says nothing for an empty folder.
-        system.ls(posixpath.dirname(root.split("*")[0].split("[")[0]) + "/")
-    if _is_glob(source, root):
-        found = system.glob(root, detail=True)
-    elif source.url.endswith("/"):
-        found = system.find(root, detail=True)
-    else:
-        found = {root: system.info(root)}
     files: dict[str, tuple[str, dict[str, Any]]] = {}
-    logs: dict[str, int | None] = {}
-    assert isinstance(found, dict)
-    for path, info in found.items():
-        if info.get("type") == "directory":
+    logs: dict[str, tuple[str, dict[str, Any]]] = {}
+    dangling = []
+    for path, info in _found(source, system, root).items():
+        if info.get("type") in ("directory", "other"):
             continue
         name = posixpath.normpath(unquote(path.split("?")[0].strip("/")).removeprefix(prefix).strip("/"))
         if name in ("", ".", "..") or ".." in name.split("/"):
@@ -222,16 +241,20 @@ def _listed(source: UrlSource) -> tuple[AbstractFileSystem, dict[str, tuple[str,
         if name in files:
             raise InputError(f"{source.url}: {path!r} and {files[name][0]!r} have the same file name. Exclude one.")
         if is_log(name):
-            logs[name] = info.get("size")
+            logs[name] = (path, info)
         if is_wanted(name, source.include, source.exclude):
-            files[name] = (path, info)
+            if info.get("type") == "dangling":
+                dangling.append(name)
+            else:
+                files[name] = (path, info)
     if not files:
         raise InputError(
             f"No file matches {source.url} (include {list(source.include)}, exclude {list(source.exclude)}; hidden and"
             " temporary files do not count). Correct `url` or the patterns."
         )
-    kept = without_logs(sorted(files), logs, lambda name: _head(system, *files[name]))
-    return system, {name: files[name] for name in kept}, prefix
+    sizes = {name: info.get("size") for name, (_, info) in logs.items()}
+    kept = without_logs(sorted(files), sizes, lambda name: _head(system, *{**logs, **files}[name]))
+    return system, {name: files[name] for name in kept}, prefix, sorted(dangling)
 
 
 def _head(system: AbstractFileSystem, path: str, listed: Mapping[str, Any]) -> bytes:

@@ -46,7 +46,6 @@ _ZIP_DAMAGE = (
 )
 """What `zipfile` raises over damaged bytes."""
 _ENCRYPTED = 0x1
-_UTF8_NAME = 0x800
 
 
 def archive_kind(file: Opened, suffix: str, *, is_known: bool) -> Literal["zip", "tar"] | None:
@@ -135,7 +134,7 @@ def _zip_members(file: Opened) -> Iterator[tuple[str | None, Opened | Quarantine
     with file.local() as path, path.open("rb") as archive:
         try:
             for entry in zip_entries(path):
-                name = _zip_name(entry)
+                name = entry.name.decode(entry.charset, "backslashreplace")
                 name = None if _is_folder(name, entry) else _clean_name(name)
                 if not entry.name:
                     detail = f"a member without a name, at byte {entry.begin}"
@@ -153,17 +152,6 @@ def _is_folder(name: str, entry: ZipEntry) -> bool:
     Where the character set was taken for another, the name still ends in a backslash, but folders have no content.
     """
     return name.endswith("/") or (name.endswith("\\") and entry.size == 0)
-
-
-def _zip_name(entry: ZipEntry) -> str:
-    """The name; archivers that do not declare UTF-8 write what their machine's character set is."""
-    if entry.flags & _UTF8_NAME:
-        return entry.name.decode("utf-8", "backslashreplace")
-    return _decoded(entry.name)
-
-
-def _decoded(name: bytes) -> str:
-    return name.decode(detect([name]), "backslashreplace")
 
 
 def _zip_member(archive: BinaryIO, entry: ZipEntry, name: str, file: Opened) -> Opened | Quarantined:
@@ -256,6 +244,10 @@ def _tar_members(file: Opened) -> Iterator[tuple[str | None, Opened | Quarantine
         if not watch.is_over:
             found = watch.damage or DamagedStreamError("corrupt_tar", f"not a sound tar archive: {error}")
             yield None, Quarantined(None, None, found.reason, found.detail)
+
+
+def _decoded(name: bytes) -> str:
+    return name.decode(detect([name]), "backslashreplace")
 
 
 def _tar_entries(

@@ -17,6 +17,8 @@ from zipfile import BadZipFile, ZipExtFile, ZipInfo
 
 import numpy as np
 
+from lm_pipeline.corpus.readers.charsets import detect
+
 _LOCAL = struct.Struct("<4s2H 18x 2H")  # mark, version, flags … lengths of name and extra field
 _ENTRY = struct.Struct("<4s 2x B x 2H 4x 3L 3H 8x L")
 _END = struct.Struct("<4s 6x H 2L H")  # mark, number of members, size and offset of the table, length of the comment
@@ -25,7 +27,8 @@ _LOCATOR_64 = struct.Struct("<4s 12x L")
 _MAX_COMMENT = 1 << 16
 _MAX_32, _MAX_64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 _NEWEST_VERSION = 63
-_PATCHED, _STRONGLY_ENCRYPTED = 0x20, 0x40
+_PATCHED, _STRONGLY_ENCRYPTED, _UTF8_NAME = 0x20, 0x40, 0x800
+_SAMPLE_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class ZipEntry:
 
     Attributes:
         name: as it is written.
+        charset: which character set that is, as Python names it.
         version: of the format, in tenths.
         flags: general purpose bits.
         method: of compression.
@@ -46,6 +50,7 @@ class ZipEntry:
     """
 
     name: bytes
+    charset: str
     version: int
     flags: int
     method: int
@@ -68,19 +73,36 @@ class _Table:
 def zip_entries(path: Path) -> Iterator[ZipEntry]:
     """Go through a table of contents, in its order.
 
+    Archivers that do not declare UTF-8 write names in their machine's character set. A name is often too short to tell
+    which one; all together tell it. A name that is not sound in it is looked at alone.
+
     Raises:
         BadZipFile: there is none; or, after the last good entry, it is damaged.
     """
     with path.open("rb", buffering=1 << 20) as file:
         table = _find_table(file)
-        begins = array("Q")
+        begins, sample = array("Q"), bytearray()
         with contextlib.suppress(BadZipFile):  # raised again below, after the entries before the damage
-            begins.extend(entry.begin for entry in _entries(file, table))
+            for entry in _entries(file, table):
+                begins.append(entry.begin)
+                if not (entry.flags & _UTF8_NAME or entry.name.isascii() or len(sample) > _SAMPLE_BYTES):
+                    sample += entry.name + b"\n"
+        charset = detect([bytes(sample)])
         np.frombuffer(begins, np.uint64).sort()
         begins.append(table.begin)
         for entry in _entries(file, table):
+            if not entry.flags & _UTF8_NAME:
+                entry.charset = charset if _is_sound(entry.name, charset) else detect([entry.name])
             entry.end = begins[min(bisect.bisect_right(begins, entry.begin), len(begins) - 1)]
             yield entry
+
+
+def _is_sound(name: bytes, charset: str) -> bool:
+    """Whether a name has characters beyond ASCII, and can be in a character set."""
+    try:
+        return not name.decode(charset).isascii()
+    except UnicodeDecodeError:
+        return False
 
 
 def open_entry(file: BinaryIO, entry: ZipEntry) -> ZipExtFile:
@@ -135,7 +157,7 @@ def _find_table(file: BinaryIO) -> _Table:
 
 
 def _entries(file: BinaryIO, table: _Table) -> Iterator[ZipEntry]:
-    """The entries, whose `end` is not known yet."""
+    """The entries, whose `end` is not known yet, nor their character set where they do not declare it."""
     place, end, num = table.begin, table.begin + table.num_bytes, 0
     file.seek(place)
     while place < end:
@@ -150,7 +172,7 @@ def _entries(file: BinaryIO, table: _Table) -> Iterator[ZipEntry]:
         if _MAX_32 in (compressed, size, begin):
             compressed, size, begin, damage = _long_sizes(extra, compressed, size, begin)
         begin = min(max(0, begin + table.shift), _MAX_64)
-        yield ZipEntry(name, version, flags, method, checksum, compressed, size, begin, 0, damage)
+        yield ZipEntry(name, "utf-8", version, flags, method, checksum, compressed, size, begin, 0, damage)
     if num & 0xFFFF != table.num_entries & 0xFFFF:  # 16 bits are all that some archivers write
         raise BadZipFile(f"its table of contents has {num} members and says {table.num_entries}")
 

@@ -227,6 +227,47 @@ def test_a_member_with_content_is_read_whatever_character_set_its_name_is_taken_
         assert [item.text for item in reading("a.zip", data)] == ["正文"]
 
 
+SHORT_NAMES = {
+    "gbk": ["法律", "书", "至誠", "目录", "年报", "中国", "第一章", "学习", "数据", "说明", "成功"],
+    "big5": ["法律", "書", "成功", "目錄", "年報", "臺灣", "第一章", "學習", "資料", "說明", "報告"],
+    "cp932": ["法律", "本", "発表", "目次", "報告", "日本", "はじめ", "学ぶ", "データ", "説明", "資料の一覧"],
+}
+
+
+@pytest.mark.parametrize("charset", SHORT_NAMES)
+def test_short_names_are_read_in_the_character_set_of_all_together(reading, charset):
+    names = [f"{name}.txt" for name in SHORT_NAMES[charset]]
+    assert outcome(reading("a.zip", undeclared([name.encode(charset) for name in names]))) == [
+        (name, 0, f"text {number}") for number, name in enumerate(names)
+    ]
+    alone = [item.member for name in names for item in reading("a.zip", undeclared([name.encode(charset)]))]
+    assert alone != names  # some of them are taken for other characters
+
+
+@pytest.mark.parametrize("charset", SHORT_NAMES)
+def test_names_that_are_declared_or_ascii_or_not_sound_in_that_character_set_are_looked_at_alone(reading, charset):
+    names = [f"{name}.txt" for name in SHORT_NAMES[charset]]
+    written = [*(name.encode(charset) for name in names), "déjà vu.txt".encode("cp1252"), b"plain.txt", "é.txt"]
+    assert [item.member for item in reading("a.zip", undeclared(written))] == [
+        *names,
+        "déjà vu.txt",
+        "plain.txt",
+        "é.txt",
+    ]
+
+
+def undeclared(names: list[bytes | str]) -> bytes:
+    """A zip archive of members whose names are such bytes, of which it does not say what they are; text is declared."""
+    places = [
+        name if isinstance(name, str) else f"<{number}>".ljust(len(name), "#") for number, name in enumerate(names)
+    ]
+    data = zipped([(place, f"text {number}".encode()) for number, place in enumerate(places)])
+    for place, name in zip(places, names, strict=True):
+        if isinstance(name, bytes):
+            data = data.replace(place.encode(), name)
+    return data
+
+
 def test_very_many_members_of_one_name_get_numbers_in_no_time(reading):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

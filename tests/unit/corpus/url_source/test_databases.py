@@ -71,3 +71,14 @@ def test_a_whole_database_is_known_by_its_first_bytes(s3, memory, tmp_path: Path
     for source in (UrlSource(url="s3://whole/", storage_options=s3), UrlSource(url="memory://corpus/whole/")):
         found = [name for name, *_ in url_source.identify(source, Home(tmp_path))["files"]]
         assert found == ["a.db", "b-wal"]
+
+
+def test_an_empty_log_beside_a_database_is_no_change_over_http_where_listings_give_no_sizes(http, tmp_path: Path):
+    whole = b"SQLite format 3\0".ljust(5000, b".")
+    for name, content in {"法律.db": whole, "法律.db-wal": b"", "法律.db-journal": b""}.items():
+        (tmp_path / "served" / name).write_bytes(content)
+    source = UrlSource(url=f"{http}/", include=("*.db",))
+    assert [name for name, *_ in url_source.identify(source, Home(tmp_path))["files"]] == ["法律.db"]
+    (tmp_path / "served/法律.db-wal").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"法律\.db has changes in a log of its own, 法律\.db-wal"):
+        url_source.identify(source, Home(tmp_path))
