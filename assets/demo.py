@@ -1,6 +1,9 @@
 """`lm-pipeline demo`: says what it will do, builds everything that is declared, shows the leaderboards."""
 
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import click
 
@@ -59,9 +62,12 @@ def announcement(project: Project, pending: list[str]) -> str:
 
 
 def _where_to_look(home: Home) -> str:
+    activate = Path(sys.prefix) / "bin" / "activate"
+    on_path = shutil.which("lm-pipeline") is not None or not activate.is_file()
     return (
         f"Artifacts, reports and both stores are below {home.root}.\n"
-        "  lm-pipeline up                 Dagster and MLflow in the browser\n"
+        + ("" if on_path else f"  source {os.path.relpath(activate):24}puts lm-pipeline on the path\n")
+        + "  lm-pipeline up                 Dagster and MLflow in the browser\n"
         "  lm-pipeline status             every asset, every document accounted for\n"
         '  lm-pipeline generate python_docs_lstm --prompt "Return the"\n'
         "  lm-pipeline trace python_docs_lstm"

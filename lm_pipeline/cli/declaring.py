@@ -1,5 +1,6 @@
 """Commands that write declarations and what editors need to know of them."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +37,13 @@ def new(noun: str, name: str, of: str | None, folder: Path | None, huggingface: 
     if huggingface is not None and noun == "corpus":
         raise click.UsageError("--huggingface is for a dataset or an experiment.")
     home = project.home
+    folders = definition_folders()
+    folder = (folder or folders[-1]).resolve()
     path = new_declaration(
         noun,
         name,
         of or next(iter(candidates), name),
-        folder or definition_folders()[-1],
+        folder,
         f"{home.root.name}/raw",
         None if huggingface is None else _pretrained(noun, huggingface, home),
     )
@@ -50,7 +53,10 @@ def new(noun: str, name: str, of: str | None, folder: Path | None, huggingface: 
         path.unlink()  # a name that is taken would make every command fail
         path.parent.rmdir()
         raise
-    click.echo(f"Wrote {path}. Edit it, then run `lm-pipeline materialize {name}`.")
+    known = any(folder.is_relative_to(each) for each in folders)
+    others = filter(None, [os.environ.get("LM_PIPELINE_DEFS"), str(folder)])
+    variable = "" if known else f"LM_PIPELINE_DEFS={os.pathsep.join(others)} "
+    click.echo(f"Wrote {path}. Edit it, then run `{variable}lm-pipeline materialize {name}`.")
 
 
 def _pretrained(noun: str, source: str, home: "Home") -> dict[str, Any]:

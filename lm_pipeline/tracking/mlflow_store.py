@@ -19,7 +19,8 @@ from lm_pipeline.tracking.view import VIEW_TAG, experiment_url, view_state
 
 # MLflow reads these when it is imported. A request that is not answered must fail soon: the shipper repeats it itself.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-for _name, _value in {**QUIET, **_IMPATIENT, "MLFLOW_LOGGING_LEVEL": "WARNING"}.items():
+_SILENT = {**QUIET, "MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+for _name, _value in {**_SILENT, **_IMPATIENT}.items():
     os.environ.setdefault(_name, _value)
 
 from mlflow import MlflowClient  # noqa: E402 - after its environment

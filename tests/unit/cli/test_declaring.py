@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -19,6 +20,14 @@ def test_new_declarations_load_and_follow_each_other(run, copy):
     assert found.datasets["fresh_data"].corpora == ("fresh",)
     assert found.corpora["fresh"].source.path == "data/raw/fresh"
     assert run("status")[0] == 0
+
+
+def test_a_declaration_elsewhere_is_found_by_the_command_that_is_said(run, copy, tmp_path, monkeypatch):
+    code, out, _ = run("new", "corpus", "fresh", "--folder", str(tmp_path / "elsewhere"))
+    assert code == 0
+    [folders] = re.findall(r"then run `LM_PIPELINE_DEFS=(\S+) lm-pipeline materialize fresh`", out)
+    monkeypatch.setenv("LM_PIPELINE_DEFS", folders)
+    assert {"documents/fresh", "tiny/splits"} <= json.loads(run("status", "--json")[1])["assets"].keys()
 
 
 @pytest.mark.parametrize(
