@@ -76,6 +76,11 @@ class TinyProject:
     def states(self) -> dict[str, State]:
         return status(self.graph, self.home)
 
+    def not_current(self) -> dict[str, tuple[str, str]]:
+        """Status and reason of every asset that is not current."""
+        found = self.states().items()
+        return {asset: (state.status, state.reason) for asset, state in found if state.status != "current"}
+
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace text in the declaration of an experiment, a dataset or a corpus."""
         [path] = self.defs.glob(f"*/{name}/defs.yaml")

@@ -46,16 +46,22 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class CurvePlot:
-    """Loss against steps, tokens on the upper axis."""
+class _Plot:
+    """A drawing of `width` by `height`; what it plots lies between the four others."""
 
-    kind: ClassVar[str] = "curve"
     width: int
     height: int
     left: float
     right: float
     top: float
     bottom: float
+
+
+@dataclass(frozen=True)
+class CurvePlot(_Plot):
+    """Loss against steps, tokens on the upper axis."""
+
+    kind: ClassVar[str] = "curve"
     x_ticks: tuple[Tick, ...]
     token_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
@@ -78,16 +84,10 @@ class IntervalMark:
 
 
 @dataclass(frozen=True)
-class IntervalPlot:
+class IntervalPlot(_Plot):
     """Values with intervals on one horizontal axis. `stacked` puts labels above their marks, for narrow pages."""
 
     kind: ClassVar[str] = "interval"
-    width: int
-    height: int
-    left: float
-    right: float
-    top: float
-    bottom: float
     stacked: bool
     unit: str
     ticks: tuple[Tick, ...]
