@@ -10,7 +10,7 @@ lossy: a text may come back changed (BERT's case and spaces).
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.tokenization.controls import CONTROLS_FILE, Controls
 from lm_pipeline.tokenization.sentencepiece_model import SENTENCEPIECE_MODEL, convert_sentencepiece, read_object
-from lm_pipeline.tokenization.stretches import check_unicode
 from lm_pipeline.tokenization.tokenizer import SPACE_MARK, Tokenizer, token_dtype
 
 TOKENIZER_JSON = "tokenizer.json"
@@ -57,11 +56,10 @@ class PretrainedTokenizer(Tokenizer):
         self.spellings = [b"" if i in self.special else spell(piece) for i, piece in enumerate(self._pieces)]
         self.begins_with_space = _prepends_space(self.spec)
 
-    def encode_flat(self, texts: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002
-        """Ids of all texts, without BOS and EOS, and where each text's begin; the threads are the library's own."""
-        for text in texts:
-            check_unicode(text)
-        found = [item.ids for item in self._theirs.encode_batch(list(texts), add_special_tokens=False)]
+    def encode_utf8(self, data: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all texts, without BOS and EOS, and where each text's begin."""
+        texts = [data[begin:end].tobytes().decode() for begin, end in itertools.pairwise(begins.tolist())]
+        found = [item.ids for item in self._theirs.encode_batch(texts, add_special_tokens=False)]
         ids = np.fromiter(itertools.chain.from_iterable(found), np.int32)
         return ids, np.cumsum([0, *map(len, found)], dtype=np.int64)
 

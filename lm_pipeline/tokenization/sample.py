@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import xxhash
 
-from lm_pipeline.tokenization.stretches import check_unicode, stretches
+from lm_pipeline.tokenization.stretches import stretches, to_utf8
 
 _RESERVED = re.compile("[\0\t\u2581\u2585]+")
 """The trainer drops a whole sentence that has NUL or U+2585, and never makes a piece with a tab or a real U+2581."""
@@ -45,6 +45,6 @@ def sample_sentences(texts: Iterable[str], max_bytes: int, seed: int) -> tuple[l
 
 
 def _sentences(text: str) -> Iterator[str]:
-    check_unicode(text)
+    to_utf8(text)
     for part in _RESERVED.split(text):
         yield from stretches(part, MAX_CHARACTERS)

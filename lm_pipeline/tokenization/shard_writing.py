@@ -54,19 +54,19 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
         `byte_fallback_fraction` over the tokens of the text (BOS and EOS left out); `num_used_pieces`; `top_pieces`;
         `preview` (pieces of the first 200 training tokens); `dtype`; `vocab_size`.
     """
+    from lm_pipeline.corpus.utf8 import utf8_buffers
     from lm_pipeline.tokenization.framing import Framing
 
-    num_threads = len(os.sched_getaffinity(0))
     tokenizer.controls.write(out)
     writers = {split: _SplitWriter(out, split, tokenizer) for split in SPLITS}
     framing = Framing.of(tokenizer)
     excluded = failures = 0
 
     def encode(batch: "pl.DataFrame") -> "_Encoded":
-        return batch, *tokenizer.encode_flat(batch["text"].to_list(), num_threads)
+        return batch, *tokenizer.encode_utf8(*utf8_buffers(batch["text"]))
 
     try:
-        for encoded in _one_ahead(encode, _batches(documents)):  # the next one while this one is written
+        for encoded in _ahead(encode, _batches(documents)):  # the next ones while this one is written
             absent, wrong = _write_batch(*encoded, framing, writers)
             excluded += absent
             failures += wrong
@@ -185,13 +185,14 @@ def _batches(frames: Iterator["pl.DataFrame"]) -> Iterator["pl.DataFrame"]:
                 yield frame[start:end]
 
 
-def _one_ahead(function: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
-    """The function of every item, in order, in a thread of its own that is one item ahead of whoever asks."""
-    with ThreadPoolExecutor(1) as executor:
+def _ahead(function: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
+    """The function of every item, in order, in a thread a core, each one item ahead of whoever asks."""
+    num_threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(num_threads) as executor:
         waiting: collections.deque[Future[Result]] = collections.deque()
         for item in items:
             waiting.append(executor.submit(function, item))
-            if len(waiting) > 1:
+            if len(waiting) > num_threads:
                 yield waiting.popleft().result()
         for future in waiting:
             yield future.result()

@@ -25,14 +25,14 @@ def stretches(text: str, limit: int) -> Iterator[str]:
         yield text[start:]
 
 
-def check_unicode(text: str) -> None:
-    """Refuse what UTF-8 cannot hold.
+def to_utf8(text: str) -> bytes:
+    """The bytes of a text.
 
     Raises:
-        InputError: the text has a lone surrogate.
+        InputError: the text has a lone surrogate, which UTF-8 cannot hold.
     """
     try:
-        text.encode()
+        return text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
             f"The text has a lone surrogate {text[error.start]!a} at character {error.start}, which UTF-8 cannot hold."

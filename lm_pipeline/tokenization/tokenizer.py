@@ -23,12 +23,15 @@ from typing import Any
 
 import numpy as np
 import sentencepiece
+from numpy.typing import NDArray
 
 from lm_pipeline.errors import CorruptArtifactError, InputError, MissingArtifactError
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
+from lm_pipeline.tokenization.best_path import UnigramModel
 from lm_pipeline.tokenization.controls import OURS
 from lm_pipeline.tokenization.sample import MAX_CHARACTERS, sample_sentences
-from lm_pipeline.tokenization.stretches import check_unicode, stretches
+from lm_pipeline.tokenization.segments import SegmentMemo
+from lm_pipeline.tokenization.stretches import to_utf8
 
 MODEL_FILE = "tokenizer.model"
 PIECES_FILE = "pieces.tsv"
@@ -39,8 +42,7 @@ PAD, BOS, EOS, UNK = range(4)
 SPACE_MARK = "\u2581"
 """What sentencepiece writes for a space."""
 
-_ENCODING_CHARACTERS = 4096
-"""Longest stretch encoded at once: bounds the time of a huge word and the rounding of summed float32 scores."""
+_SPACE_MARK_BYTES = SPACE_MARK.encode()
 
 _TRAINER_THREADS = 4
 """Fixed, whatever the machine: the count is part of the model's bytes and of the order of sums."""
@@ -69,9 +71,8 @@ class Tokenizer:
         self.is_byte = np.array([self._processor.is_byte(i) for i in range(self.vocab_size)], bool)
         self.dtype = token_dtype(self.vocab_size)
         self.spellings = [self._spell(i) for i in range(self.vocab_size)]
-        self._space_mark = np.array(
-            [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()], np.int32
-        )
+        self._byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+        self._memo = self._make_memo()
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
@@ -105,48 +106,28 @@ class Tokenizer:
         """
         return self.encode_batch([text])[0]
 
-    def encode_batch(self, texts: Sequence[str], num_threads: int = 2) -> list[np.ndarray]:
-        """Ids of each text, int32[num_tokens]; the same ids as one call per text, for any number of threads.
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Ids of each text, int32[num_tokens]; the same ids as one call per text.
 
         Raises:
             InputError: a text holds a lone surrogate, which is no Unicode text.
         """
-        ids, begins = self.encode_flat(texts, num_threads)
+        ids, begins = self.encode_flat(texts)
         return [ids[begin:end] for begin, end in itertools.pairwise(begins.tolist())]
 
-    def encode_flat(self, texts: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts, end to end (int32), and where each text's begin, and the end (int64 [n + 1]).
-
-        A text is encoded in stretches of at most 4096 characters, so that time is linear even for one endless word. A
-        stretch ends before a space, where no piece can span (so the ids are those of the whole text); only where there
-        is none does it end after a newline, and failing that at the limit.
 
         Raises:
             InputError: a text holds a lone surrogate, which is no Unicode text.
         """
-        flat: list[str] = []
-        ends, marks = [0], []  # by text, and of the empty stretches that stand for a space mark: places in `flat`
-        for text in texts:
-            if len(text) <= _ENCODING_CHARACTERS and SPACE_MARK not in text:
-                flat.append(text)
-            else:
-                for index, part in enumerate(text.split(SPACE_MARK)):
-                    if index:
-                        marks.append(len(flat))
-                        flat.append("")
-                    flat.extend(stretches(part, _ENCODING_CHARACTERS))
-            ends.append(len(flat))
-        try:
-            encoded = self._processor.encode(flat, num_threads=num_threads, return_type="numpy") if flat else []
-        except TypeError:
-            for text in texts:
-                check_unicode(text)
-            raise
-        for mark in marks:
-            encoded[mark] = self._space_mark
-        begins = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=begins[1:])
-        return np.concatenate(encoded) if encoded else np.empty(0, np.int32), begins[ends]
+        encoded = list(map(to_utf8, texts))
+        begins = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        return self.encode_utf8(np.frombuffer(b"".join(encoded), np.uint8), begins)
+
+    def encode_utf8(self, data: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `encode_flat`, of texts given as valid UTF-8 (uint8), where each begins, and the end (int64 [n + 1])."""
+        return self._memo.encode(data, begins)
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of ids; control ids add nothing. The inverse of `encode`, exactly.
@@ -178,6 +159,27 @@ class Tokenizer:
         for i in range(self.vocab_size):
             digest.update(self.piece(i).encode() + b"\0" + np.float32(self.score(i)).tobytes())
         return digest.hexdigest()
+
+    def _make_memo(self) -> SegmentMemo:
+        ids = [i for i, spelling in enumerate(self.spellings) if spelling and not self.is_byte[i] and i != UNK]
+        spellings = [self.spellings[i] for i in ids]
+        scores = [self._processor.get_score(i) for i in ids]
+        encode = self._encode_with_library
+        if any(score != round(score) for score in scores):  # logarithms of probabilities; ranks of merges are whole
+            encode = UnigramModel.of(zip(ids, spellings, scores, strict=True), self._byte_ids).segment
+        return SegmentMemo(map(bytes.decode, spellings), encode)
+
+    def _encode_with_library(
+        self, data: NDArray[np.uint8], bounds: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """As `UnigramModel.segment`, by the library: merges (BPE), or characters. It takes a space mark for a space."""
+        text = data.tobytes()
+        segments = [text[begin:end] for begin, end in bounds.tolist()]
+        ids = self._processor.encode(segments)
+        for index in [index for index, segment in enumerate(segments) if segment == _SPACE_MARK_BYTES]:
+            ids[index] = [self._byte_ids[byte] for byte in _SPACE_MARK_BYTES]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        return lengths, np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths.sum()))
 
     def _spell(self, i: int) -> bytes:
         piece = self._processor.id_to_piece(i)

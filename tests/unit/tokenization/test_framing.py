@@ -23,7 +23,7 @@ def frame(tokenizer: Tokenizer, ids: np.ndarray, begins: np.ndarray, rows: list[
 
 
 def test_documents_stand_end_to_end_in_the_order_that_is_asked_for(tokenizer: Tokenizer) -> None:
-    ids, begins = tokenizer.encode_flat(TEXTS, num_threads=1)
+    ids, begins = tokenizer.encode_flat(TEXTS)
     tokens, sizes, failures, counts = frame(tokenizer, ids, begins, [4, 1, 0], TEXTS)
     expected = [[BOS, *tokenizer.encode(TEXTS[row]).tolist(), EOS] for row in (4, 1, 0)]
     assert tokens.tolist() == [token for document in expected for token in document]
@@ -34,10 +34,10 @@ def test_documents_stand_end_to_end_in_the_order_that_is_asked_for(tokenizer: To
 
 @pytest.mark.parametrize("changed", ["The river is old!", "The river is old", "The river is old..", "", "国"])
 def test_a_document_that_does_not_spell_its_text_is_counted(tokenizer: Tokenizer, changed: str) -> None:
-    ids, begins = tokenizer.encode_flat(TEXTS, num_threads=1)
+    ids, begins = tokenizer.encode_flat(TEXTS)
     assert frame(tokenizer, ids, begins, [0, 1, 2, 3, 4], [changed, *TEXTS[1:]])[2] == 1
 
 
 def test_no_document_is_no_token(tokenizer: Tokenizer) -> None:
-    tokens, sizes, failures, _ = frame(tokenizer, *tokenizer.encode_flat([], num_threads=1), [], [])
+    tokens, sizes, failures, _ = frame(tokenizer, *tokenizer.encode_flat([]), [], [])
     assert (len(tokens), len(sizes), failures) == (0, 0, 0)
