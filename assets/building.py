@@ -45,9 +45,9 @@ class Built:
         if not self.built and not self.failed:
             lines.append(f"Nothing to do: all {len(self.current)} assets are current.")
         else:
+            built = "1 asset" if len(self.built) == 1 else f"{len(self.built)} assets"
             lines.append(
-                f"{len(self.built)} assets built, {len(self.current)} were current, {len(self.failed)} failed;"
-                f" {self.seconds:.0f} s."
+                f"{built} built, {len(self.current)} were current, {len(self.failed)} failed; {self.seconds:.0f} s."
             )
         return "\n".join(lines)
 
@@ -93,12 +93,16 @@ def build(home: Home, wanted: set[str], quiet: bool = False) -> Built:
     after = status(graph, home, assets=wanted)
     result = Built(current=[asset for asset in before if asset not in pending])
     for asset in pending:
-        if after[asset].status == "failed":
-            result.failed[asset] = after[asset].reason
-        elif asset in errors or after[asset].status != "current":
-            result.failed[asset] = errors.get(asset) or after[asset].reason
-        else:
+        inputs = graph[asset].inputs.items()
+        needs = [made_from for role, made_from in inputs if role not in graph[asset].optional]
+        if asset not in errors and after[asset].status == "current":
             result.built.append(asset)
+        elif cause := next((made_from for made_from in needs if made_from in result.failed), None):
+            result.failed[asset] = f"not built, for it needs {cause}"
+        elif after[asset].status == "failed":
+            result.failed[asset] = after[asset].reason
+        else:
+            result.failed[asset] = errors.get(asset) or after[asset].reason
     result.seconds = round(time.monotonic() - started, 1)
     return result
 

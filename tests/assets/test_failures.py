@@ -16,6 +16,7 @@ def test_what_fails_stands_on_the_leaderboard_and_the_rest_is_built(project):
     assert "tiny/leaderboard" in outcome.built
     assert "tiny_ngram/report" in outcome.built
     assert "learning rate" in outcome.failed["tiny_wild/checkpoint"]
+    assert outcome.failed["tiny_wild/evaluation"] == "not built, for it needs tiny_wild/checkpoint"
     board = Store(project.home.artifacts).ref("tiny/leaderboard")
     assert board is not None
     rows = {row["experiment"]: row for row in board.summary["rows"]}
@@ -60,3 +61,4 @@ def test_a_corpus_that_cannot_be_fetched_is_reported_by_the_kind_of_its_error(pr
     monkeypatch.setenv("PIP_RETRIES", "0")
     outcome = build_names(project.home, ["chinese_law"], quiet=True)
     assert outcome.failed["raw_documents/chinese_law"].startswith("UnavailableError: ")
+    assert outcome.failed["documents/chinese_law"] == "not built, for it needs raw_documents/chinese_law"
