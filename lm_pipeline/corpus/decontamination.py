@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.owners import Repeats, Tally, find_repeats
+from lm_pipeline.corpus.repeats import Repeats, Tally, find_repeats
 from lm_pipeline.corpus.tables import TableFile
 from lm_pipeline.corpus.text_matches import match_items, match_ngrams, paragraphs_of
 from lm_pipeline.corpus.text_ngrams import Needles, TextNgrams, chosen_documents, read_needles
@@ -166,10 +166,7 @@ def _search(
     ends = np.searchsorted(matches["text"].to_numpy(), np.arange(len(batch) + 1))
     columns = tuple(matches[name].to_numpy() for name in ("list", "num", "sure", "most"))
     owners = needles.owners.offsets, needles.owners.documents
-    counted = tally.num_documents, tally.first, tally.max_overlap
-    repeats = Repeats(
-        *find_repeats(ends, columns, owners, needles.num_ngrams, spec.min_overlap, MAX_NAMED, rows, counted)
-    )
+    repeats = find_repeats(ends, columns, owners, needles.num_ngrams, spec.min_overlap, MAX_NAMED, rows, tally)
     return _verify(batch, words, matches, repeats, needles, tally)
 
 

@@ -1,7 +1,11 @@
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
-from lm_pipeline.corpus.owners import find_repeats
+from lm_pipeline.corpus import owner_cells
+from lm_pipeline.corpus.owner_cells import Cells
+from lm_pipeline.corpus.repeats import Tally, find_repeats
 
 
 def plain(ends, matches, lists, num_ngrams, min_overlap, most_named):
@@ -26,7 +30,9 @@ def plain(ends, matches, lists, num_ngrams, min_overlap, most_named):
 
 @pytest.mark.parametrize("most_named", [1, 7, 100])
 @pytest.mark.parametrize("levels", [1, 3, 1000])
-def test_pairs_and_tally_are_those_of_a_sort_of_all_pairs_ties_included(most_named, levels):
+@pytest.mark.parametrize("min_length", [1, 50, 1000])
+def test_pairs_and_tally_are_those_of_a_sort_of_all_pairs_ties_included(most_named, levels, min_length, monkeypatch):
+    monkeypatch.setattr(owner_cells, "_MIN_DOCUMENTS", 1)
     generator = np.random.default_rng(levels)
     num_documents, num_lists = 120, 12
     for _ in range(20):
@@ -37,17 +43,18 @@ def test_pairs_and_tally_are_those_of_a_sort_of_all_pairs_ties_included(most_nam
         matches = (
             np.concatenate([generator.permutation(num_lists)[:size] for size in np.diff(ends)]).astype(np.int32),
             generator.integers(0, levels, num),
-            generator.random(num) < 0.3,
+            np.concatenate([np.sort(generator.random(size) < 0.3)[::-1] for size in np.diff(ends)]),
             generator.integers(0, levels + 1, num) / (levels + 1),
         )
         num_ngrams = generator.integers(levels, 2 * levels + 1, num_documents) * 6
-        tally = np.zeros(num_documents, np.int64), np.full(num_documents, -1), np.zeros(num_documents)
+        tally = Tally.of(num_documents)
         rows = np.arange(len(ends) - 1) * 10
-        found = find_repeats(ends, matches, owners, num_ngrams, 0.4, most_named, rows, tally)
+        cells = Cells.of(ends, matches[0], owners, num_ngrams, min_length, 1)
+        found = find_repeats(ends, matches, owners, num_ngrams, 0.4, most_named, rows, tally, cells)
         pairs, totals, documents = plain(ends, matches, lists, num_ngrams, 0.4, most_named)
-        assert list(zip(*(column.tolist() for column in found[:4]), strict=True)) == pairs
-        assert found[4].tolist() == totals
+        assert list(zip(*(column.tolist() for column in astuple(found)[:4]), strict=True)) == pairs
+        assert found.totals.tolist() == totals
         for document in range(num_documents):
             hits = documents.get(document, [])
             expected = len(hits), 10 * hits[0][0] if hits else -1, max((overlap for _, overlap in hits), default=0)
-            assert tuple(column[document] for column in tally) == expected
+            assert tuple(column[document] for column in astuple(tally)) == expected
