@@ -27,7 +27,7 @@ class Sight(NamedTuple):
         causal: whether a token sees none after it.
         allowed: which of the S positions each token sees (bool, T x S or B x 1 x T x S); None where `causal` says all.
         cos: cosines of rotary positions (T x K or B x 1 x T x K); None where positions are not rotary.
-        sin: sines, likewise.
+        sin: sines, likewise (see `rotary_table`).
         begin: positions before the new tokens.
     """
 
@@ -39,16 +39,21 @@ class Sight(NamedTuple):
 
 
 def rotary_table(context_length: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T x K) of position times frequency, for the two halves of a head."""
+    """Cosines and sines (T x K) of position times frequency, for the two halves of a head.
+
+    The first half's sines are negative: `rotate` then swaps the halves without another pass for the sign.
+    """
     frequencies_K = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
-    angles_TK = torch.outer(torch.arange(context_length, dtype=torch.float64), frequencies_K).repeat(1, 2)
-    return angles_TK.cos().float(), angles_TK.sin().float()
+    angles_TK = torch.outer(torch.arange(context_length, dtype=torch.float64), frequencies_K)
+    sines_TK = angles_TK.sin()
+    return angles_TK.cos().repeat(1, 2).float(), torch.cat((-sines_TK, sines_TK), dim=1).float()
 
 
 def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
     """Turn each pair (x[i], x[i + K/2]) by its position's angle, so that q.k depends on distance alone."""
+    x_BHTK = x_BHTK.to(cos_TK.dtype)  # once, and not in each operation, forwards and backwards
     left, right = x_BHTK.chunk(2, dim=3)
-    return torch.addcmul(x_BHTK * cos_TK, torch.cat((-right, left), dim=3), sin_TK)
+    return torch.addcmul(x_BHTK * cos_TK, torch.cat((right, left), dim=3), sin_TK)
 
 
 def causal_mask(num_new: int, num_all: int, device: torch.device) -> Tensor:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lm_pipeline.models.activations import gelu_tanh
+from lm_pipeline.models.activations import gelu_tanh, swiglu
 from lm_pipeline.models.attention import Attention, AttentionSpec, CrossAttention, Sight, causal_mask, rotary_table
 from lm_pipeline.models.initialisation import embedding_std, initialise_transformer
+from lm_pipeline.models.norms import RmsNorm
 from lm_pipeline.models.state import State, join_documents
 from lm_pipeline.specs.model import EncoderModel, TransformerModel
 
@@ -25,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": gelu_tanh,
     "relu": F.relu,
-    "swiglu": lambda x: F.silu(x.chunk(2, dim=-1)[0]) * x.chunk(2, dim=-1)[1],
+    "swiglu": swiglu,
 }
 """Functions of the feed-forward layer. SwiGLU reads twice as many units: the gate's, then the gated ones."""
 
@@ -33,7 +34,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 def make_norm(spec: AttentionSpec) -> nn.Module:
     """A norm over D units."""
     if spec.norm == "rms":
-        return nn.RMSNorm(spec.width, eps=spec.norm_epsilon)
+        return RmsNorm(spec.width, eps=spec.norm_epsilon)
     return nn.LayerNorm(spec.width, eps=spec.norm_epsilon, bias=spec.norm_bias)
 
 

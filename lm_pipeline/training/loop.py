@@ -96,7 +96,7 @@ def take_step(session: Session, plan: Plan, training: Training) -> None:
     batch = plan.batch(counters.position)
     clock.lap("data")
     nll, num_targets, carried = backward(session, batch, training)
-    parameters = [p for p in session.model.parameters() if p.grad is not None]
+    parameters = [p for p in session.parameters if p.grad is not None]
     norm = total_norm([p.grad for p in parameters if p.grad is not None])
     counters.gradient_norm, loss = norm.item(), nll / max(1, num_targets)
     shape = str(batch.inputs_BT.shape[1])
@@ -122,7 +122,8 @@ def take_step(session: Session, plan: Plan, training: Training) -> None:
         counters.skipped_steps.append(counters.step + 1)
         counters.consecutive_skips += 1
         counters.skip_reason = why
-    session.model.zero_grad()
+    for parameter in parameters:
+        parameter.grad = None
     counters.step += 1
     counters.position += 1
     clock.lap("optimizer")

@@ -48,6 +48,7 @@ class Replicas:
         self.copies = [torch.empty_like(p, dtype=torch.bfloat16) for p in self.cast.values()]
         self.replicas = [self._replica() for _ in range(size)]
         self.trained = [[p for p in replica.parameters() if p.requires_grad] for replica in self.replicas]
+        self.gradients: list[list[Tensor | None]] = [[] for _ in self.replicas]
         self.pool = ThreadPoolExecutor(size - 1, initializer=torch.set_num_threads, initargs=(1,)) if size > 1 else None
 
     def _replica(self) -> LanguageModel:
@@ -84,6 +85,9 @@ class Replicas:
             if index == 0:
                 clock.lap("forward")
             (objective * scale).backward()
+            self.gradients[index] = [None if p.grad is None else p.grad.float() for p in self.trained[index]]
+            for parameter in self.trained[index]:
+                parameter.grad = None
             return nll_sum, after.detach()
 
         result = self._share(work, batch, before)
@@ -121,18 +125,17 @@ class Replicas:
 
     @torch.no_grad()
     def _collect(self) -> None:
-        """Move the gradients of the replicas, in their order, into those of the model, which are float32."""
-        for trained in self.trained:
-            pairs = [(p, q.grad) for p, q in zip(self.parameters, trained, strict=True) if q.grad is not None]
-            fresh = [(p, grad) for p, grad in pairs if p.grad is None]
+        """Move the gradients of the replicas, in their order, into those of the model."""
+        for gradients in self.gradients:
+            pairs = [(p, grad) for p, grad in zip(self.parameters, gradients, strict=False) if grad is not None]
             added: list[tuple[Any, Tensor]] = [(p.grad, grad) for p, grad in pairs if p.grad is not None]
+            for parameter, grad in pairs:
+                if parameter.grad is None:
+                    parameter.grad = grad
             if added:
                 into, grads = zip(*added, strict=True)
                 torch._foreach_add_(into, grads)  # pyright: ignore[reportPrivateImportUsage]
-            for parameter, grad in fresh:
-                parameter.grad = grad.to(parameter.dtype)
-            for parameter in trained:
-                parameter.grad = None
+            gradients.clear()
 
 
 def _linear_weights(model: LanguageModel) -> dict[str, nn.Parameter]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -106,6 +107,11 @@ class Session:
     def device(self) -> torch.device:
         """Where the model lives."""
         return self.model.embedding.weight.device
+
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights that are trained; to look for them anew in every step would cost 1 % of a small one."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     @property
     def precision(self) -> str:

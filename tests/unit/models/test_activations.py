@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lm_pipeline.models.activations import gelu_tanh
+from lm_pipeline.models.activations import gelu_tanh, swiglu
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("float64", 1e-12), ("float32", 1e-5), ("bfloat16", 2e-2)])
@@ -22,3 +22,8 @@ def test_without_gradients_it_is_torchs_own():
     x = torch.randn(5)
     with torch.no_grad():
         assert torch.equal(gelu_tanh(x), F.gelu(x, approximate="tanh"))
+
+
+def test_swiglu_gates_the_second_half_by_the_first_one():
+    gate, gated = torch.randn(2, 3, 4)
+    torch.testing.assert_close(swiglu(torch.cat((gate, gated), dim=1)), gate * gate.sigmoid() * gated)
