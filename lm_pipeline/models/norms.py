@@ -35,6 +35,7 @@ class RmsNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """A norm over the last dimension."""
-        if x.device.type == "cpu" and x.dtype == self.weight.dtype and torch.is_grad_enabled():
+        is_eager = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # inductor fuses torch's own parts
+        if is_eager and x.device.type == "cpu" and x.dtype == self.weight.dtype:
             return _RmsNorm.apply(x, self.weight, self.eps)  # type: ignore[return-value]
         return super().forward(x)
