@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lm_pipeline import locks
+from lm_pipeline.allocator import return_memory
 from lm_pipeline.artifacts import Artifact, Staging
 from lm_pipeline.errors import MissingArtifactError
 from lm_pipeline.graph import Build, numbers
@@ -24,6 +25,7 @@ def write_splits(name: str, spec: DatasetSpec, build: Build) -> None:
     """Split what is unique. The ledger, which only grows, has a ref of its own and goes into the lineage by digest."""
     from lm_pipeline.corpus.splits import split_documents
 
+    return_memory()
     unique = build.inputs["unique"]
     # A ref of its own for each seed: who tries another seed and comes back finds the splits that were decided.
     ledger_ref = f"{name}/split_ledger/{spec.split.seed}"

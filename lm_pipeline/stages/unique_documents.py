@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lm_pipeline.allocator import return_memory
 from lm_pipeline.artifacts import Artifact, Stage, Staging
 from lm_pipeline.errors import CorruptArtifactError
 from lm_pipeline.graph import Build, numbers
@@ -23,6 +24,7 @@ def write_unique(spec: DatasetSpec, build: Build) -> None:
     from lm_pipeline.corpus.duplicates import Part, find_duplicates
     from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text
 
+    return_memory()
     parts: dict[str, list[Part]] = {}
     units: list[list[UnitFiles]] = []
     for corpus in spec.corpora:

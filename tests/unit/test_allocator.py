@@ -36,3 +36,41 @@ def test_a_block_that_is_larger_than_glibcs_threshold_is_not_faulted_in_anew_eac
         for way in ("kept", "default")
     }
     assert faults["kept"] < 10 < faults["default"]
+
+
+HELD = """
+import ctypes, re, sys
+from pathlib import Path
+from lm_pipeline.allocator import return_memory
+
+if sys.argv[1] == "returned":
+    return_memory()
+libc, size = ctypes.CDLL(None), 8 << 20
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.memset.argtypes, libc.free.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], [ctypes.c_void_p]
+
+def used(size):
+    memory = libc.malloc(size)
+    libc.memset(memory, 1, size)
+    return memory
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+
+libc.free(used(3 * size))  # from here on glibc, left alone, maps nothing that is smaller
+blocks, last = [used(size) for _ in range(20)], used(size)
+before = resident()
+for block in blocks:
+    libc.free(block)
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_large_arrays_are_given_back_although_a_later_one_is_held():
+    megabytes = {
+        way: int(subprocess.run([sys.executable, "-c", HELD, way], capture_output=True, check=True).stdout)
+        for way in ("returned", "default")
+    }
+    assert megabytes["default"] < 40
+    assert megabytes["returned"] > 140
