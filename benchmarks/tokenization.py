@@ -48,7 +48,7 @@ attributes:
   corpora: [text]
   duplicates: {exact: false, near: null}
   decontamination: null
-  tokenizer: {algorithm: ALGORITHM, vocab_size: 8000, character_coverage: 0.9995, max_training_bytes: 4000000}
+  tokenizer: {algorithm: ALGORITHM, vocab_size: 16000, max_training_bytes: 4000000}
 """
 
 
