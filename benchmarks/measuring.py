@@ -39,9 +39,12 @@ def write_result(name: str, result: object) -> None:
 
 
 def _processor() -> str:
+    """Its name, and the widest vectors and products of low precision that it has: names alone hide generations."""
     cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text("utf-8")) if cpuinfo.exists() else None
-    return found[1] if found else platform.machine()
+    text = cpuinfo.read_text("utf-8") if cpuinfo.exists() else ""
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    kinds = [kind for kind in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{kind}\b", text)]
+    return " ".join([found[1] if found else platform.machine(), *kinds])
 
 
 def replace_table(page: Path, name: str, lines: Sequence[str]) -> None:
