@@ -1,6 +1,7 @@
 """Commands that write declarations and what editors need to know of them."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def new(noun: str, name: str, of: str | None, folder: Path | None, huggingface: 
         raise
     known = any(folder.is_relative_to(each) for each in folders)
     others = filter(None, [os.environ.get("LM_PIPELINE_DEFS"), str(folder)])
-    variable = "" if known else f"LM_PIPELINE_DEFS={os.pathsep.join(others)} "
+    variable = "" if known else f"LM_PIPELINE_DEFS={shlex.quote(os.pathsep.join(others))} "
     click.echo(f"Wrote {path}. Edit it, then run `{variable}lm-pipeline materialize {name}`.")
 
 

@@ -12,8 +12,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_pipeline.tokenization.hashing import first_slot, next_slot
+
 _UNKNOWN_PENALTY = 10
-_EVEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,11 @@ class UnigramModel:
 
 
 @numba.njit(cache=True, nogil=True)
-def _slot(key, edges):
-    mixed = key * _EVEN
-    return (mixed ^ (mixed >> np.uint64(32))) & np.uint64(len(edges) - 1)
-
-
-@numba.njit(cache=True, nogil=True)
 def _insert(keys, nodes, edges):
     for index in range(len(keys)):
-        slot = _slot(keys[index] + np.uint64(1), edges)
+        slot = first_slot(keys[index] + np.uint64(1), len(edges))
         while edges[slot, 0]:
-            slot = (slot + np.uint64(1)) & np.uint64(len(edges) - 1)
+            slot = next_slot(slot, len(edges))
         edges[slot, 0], edges[slot, 1] = keys[index] + np.uint64(1), nodes[index]
 
 
@@ -91,11 +86,11 @@ def _insert(keys, nodes, edges):
 def _child(node, byte, edges):
     """The node where a byte leads; 0, where none."""
     key = (np.uint64(node) << np.uint64(8) | np.uint64(byte)) + np.uint64(1)
-    slot = _slot(key, edges)
+    slot = first_slot(key, len(edges))
     while edges[slot, 0]:
         if edges[slot, 0] == key:
             return np.int64(edges[slot, 1])
-        slot = (slot + np.uint64(1)) & np.uint64(len(edges) - 1)
+        slot = next_slot(slot, len(edges))
     return 0
 
 

@@ -33,14 +33,17 @@ _ROW_GROUP = 65_536
 _BATCH_BYTES = 4 << 20
 """Text that is tokenized at once."""
 
+_MAX_THREADS = 4
+"""That encode: they are faster than the one that writes, and each needs some 100 MB."""
+
 _PREVIEW_TOKENS = 200
 
 
 def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
     """Tokenize documents into the folder `out`: the three files of each split, even of an empty one.
 
-    Every document is decoded again and compared with its text. Memory is bounded by the frames that come, plus some
-    bytes a document.
+    Every document is decoded again and compared with its text. Memory is bounded by the frames that come, some 100 MB
+    for each thread that encodes, and some bytes a document.
 
     Args:
         documents: frames in canonical order with the columns document_id, corpus, file, record, byte_offset,
@@ -186,8 +189,8 @@ def _batches(frames: Iterator["pl.DataFrame"]) -> Iterator["pl.DataFrame"]:
 
 
 def _ahead(function: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
-    """The function of every item, in order, in a thread a core, each one item ahead of whoever asks."""
-    num_threads = len(os.sched_getaffinity(0))
+    """The function of every item, in order, in threads that are as many items ahead of whoever asks as they are."""
+    num_threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
     with ThreadPoolExecutor(num_threads) as executor:
         waiting: collections.deque[Future[Result]] = collections.deque()
         for item in items:

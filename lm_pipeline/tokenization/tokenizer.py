@@ -101,6 +101,8 @@ class Tokenizer:
     def encode(self, text: str) -> np.ndarray:
         """Ids of a text, int32[num_tokens], without BOS and EOS.
 
+        They are the library's, but where 4096 bytes have no border between segments (`tokenization.segments`).
+
         Raises:
             InputError: the text holds a lone surrogate, which is no Unicode text.
         """
@@ -172,10 +174,11 @@ class Tokenizer:
     def _encode_with_library(
         self, data: NDArray[np.uint8], bounds: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """As `UnigramModel.segment`, by the library: merges (BPE), or characters. It takes a space mark for a space."""
-        text = data.tobytes()
-        segments = [text[begin:end] for begin, end in bounds.tolist()]
-        ids = self._processor.encode(segments)
+        """As `UnigramModel.segment`, by the library: merges (BPE). It takes a space mark for a space."""
+        first = int(bounds[0, 0]) if len(bounds) else 0
+        text = data[first : bounds[-1:, 1].max(initial=first)].tobytes()
+        segments = [text[begin:end] for begin, end in (bounds - first).tolist()]
+        ids = self._processor.encode(segments, num_threads=1)  # whoever has many texts calls from several threads
         for index in [index for index, segment in enumerate(segments) if segment == _SPACE_MARK_BYTES]:
             ids[index] = [self._byte_ids[byte] for byte in _SPACE_MARK_BYTES]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
