@@ -256,6 +256,23 @@ def test_names_that_are_declared_or_ascii_or_not_sound_in_that_character_set_are
     ]
 
 
+@pytest.mark.parametrize(
+    ("others", "charset", "utf8"),
+    [
+        (["法律", "年报", "中国", "说明"], "gbk", ["数据"]),
+        (["法律", "年报", "中国", "说明", "学习"], "gbk", ["数据", "Документ"]),
+        (["臺灣", "學習", "資料", "說明", "報告"], "big5", ["数据"]),
+        (["発表", "目次", "報告", "データ"], "cp932", ["資料の一覧"]),
+        (["déjà vu", "à propos", "crème brûlée"], "cp1252", ["café", "日记"]),
+        (["法律"], "gbk", ["数据", "日记", "café"]),
+    ],
+)
+def test_names_in_utf8_are_read_beside_names_in_another_character_set(reading, others, charset, utf8):
+    written = [*((name, charset) for name in others), *((name, "utf-8") for name in utf8)]
+    data = undeclared([f"{name}.txt".encode(encoding) for name, encoding in written])
+    assert [item.member for item in reading("a.zip", data)] == [f"{name}.txt" for name, _ in written]
+
+
 def undeclared(names: list[bytes | str]) -> bytes:
     """A zip archive of members whose names are such bytes, of which it does not say what they are; text is declared."""
     places = [
