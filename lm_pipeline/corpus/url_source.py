@@ -104,8 +104,8 @@ class Earlier:
         ):
             before = source.model_copy(update={"url": self.identity["url"]})
             digests = {file.path: file.sha256 for file in raw_files(self.folder / "files.parquet")}
-            _, root = url_to_fs(before.url, **_options(before))
-            base = _fixed_part(before, root)
+            system, root = url_to_fs(before.url, **_options(before))
+            base = _fixed_part(before, system, root)
             for name, size, version in self.identity["files"]:
                 path = self.folder / "files" / name
                 if (key := _object_key(source, base, name, size, version)) and path.is_file():
@@ -188,13 +188,18 @@ def _version(info: Mapping[str, Any]) -> str | None:
     return next((str(info[key]) for key in _VERSIONS if info.get(key) is not None), None)
 
 
-def _fixed_part(source: UrlSource, root: str) -> str:
+def _fixed_part(source: UrlSource, system: AbstractFileSystem, root: str) -> str:
     """The folder there that names here are relative to."""
     if _is_glob(source, root):
         fixed = posixpath.dirname(root.split("*", maxsplit=1)[0].split("[", maxsplit=1)[0])
     else:
         fixed = root if source.url.endswith("/") else posixpath.dirname(root)
-    return unquote(fixed.strip("/"))
+    return (fixed if isinstance(system, LocalFileSystem) else unquote(fixed)).strip("/")
+
+
+def _named_part(system: AbstractFileSystem, path: str) -> str:
+    """What of a path gives a file its name: all of it on this machine, in a URL neither the query nor escapes."""
+    return path if isinstance(system, LocalFileSystem) else unquote(path.partition("?")[0])
 
 
 def _is_glob(source: UrlSource, root: str) -> bool:
@@ -208,6 +213,8 @@ def _found(source: UrlSource, system: AbstractFileSystem, root: str) -> dict[str
         return {root: system.info(root)}
     start = posixpath.dirname(re.split(r"[*\[]", root, maxsplit=1)[0]) if is_glob else root
     if isinstance(system, LocalFileSystem):
+        if not is_glob and not Path(root).is_dir():
+            raise InputError(f"{source.url}: there is no folder {root}. Put the text there or correct `url`.")
         paths = glob_files(Path(start), Path(root), source.exclude) if is_glob else walk(Path(root), source.exclude)
         return {path: {"type": "dangling"} if is_dangling(path) else system.info(path) for path in paths}
     if source.url.startswith("http"):
@@ -228,19 +235,19 @@ def _listed(
     if hasattr(system, "retries"):
         system.retries = 1  # s3fs tries five times, each as long as a read may take
     system.invalidate_cache()  # a listing of an hour ago would hide what changed
-    prefix = _fixed_part(source, root)
+    prefix = _fixed_part(source, system, root)
     files: dict[str, tuple[str, dict[str, Any]]] = {}
     logs: dict[str, tuple[str, dict[str, Any]]] = {}
     dangling = []
     for path, info in _found(source, system, root).items():
         if info.get("type") in ("directory", "other"):
             continue
-        name = posixpath.normpath(unquote(path.split("?")[0].strip("/")).removeprefix(prefix).strip("/"))
+        name = posixpath.normpath(_named_part(system, path).strip("/").removeprefix(prefix).strip("/"))
         if name in ("", ".", "..") or ".." in name.split("/"):
             raise InputError(f"{source.url}: {path!r} gives no safe file name. Use a URL that ends in a file's name.")
         if name in files:
             raise InputError(f"{source.url}: {path!r} and {files[name][0]!r} have the same file name. Exclude one.")
-        if is_log(name):
+        if is_log(name) and info.get("type") != "dangling":
             logs[name] = (path, info)
         if is_wanted(name, source.include, source.exclude):
             if info.get("type") == "dangling":
