@@ -5,7 +5,7 @@ the left, of equal sums the first one found stays, a character that is no piece 
 is given by its bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -36,22 +36,19 @@ class UnigramModel:
     unknown_score: np.float32
 
     @classmethod
-    def of(cls, pieces: Iterable[tuple[int, bytes, float]], byte_ids: Iterable[int]) -> "UnigramModel":
-        """Of the pieces (id, spelling, score) that can stand in a text, and the pieces of the 256 bytes."""
-        children: dict[int, int] = {}
-        ends: dict[int, tuple[int, float]] = {}
-        for piece, spelling, score in pieces:
-            node = 0
-            for byte in spelling:
-                node = children.setdefault(node << 8 | byte, len(children) + 1)
-            ends[node] = piece, score
-        edges = np.zeros((1 << (2 * len(children) + 1).bit_length(), 2), np.uint64)
-        _insert(np.array(list(children), np.uint64), np.array(list(children.values()), np.uint64), edges)
-        ids, scores = np.full(len(children) + 1, -1, np.int32), np.zeros(len(children) + 1, np.float32)
-        for node, (piece, score) in ends.items():
-            ids[node], scores[node] = piece, score
-        worst = min((score for _, score in ends.values()), default=0.0)
-        return cls(edges, ids, scores, np.array(list(byte_ids), np.int32), np.float32(worst - _UNKNOWN_PENALTY))
+    def of(
+        cls, ids: Sequence[int], spellings: Sequence[bytes], scores: Sequence[float], byte_ids: Sequence[int]
+    ) -> "UnigramModel":
+        """Of the pieces that can stand in a text, and the pieces of the 256 bytes."""
+        begins = np.cumsum([0, *map(len, spellings)])
+        num_nodes = int(begins[-1]) + 1
+        edges = np.zeros((1 << (2 * num_nodes).bit_length(), 2), np.uint64)
+        node_ids, node_scores = np.full(num_nodes, -1, np.int32), np.zeros(num_nodes, np.float32)
+        pieces = np.array(ids, np.int32), np.frombuffer(b"".join(spellings), np.uint8), begins
+        float_scores = np.array(scores, np.float32)
+        _insert(*pieces, float_scores, edges, node_ids, node_scores)
+        unknown_score = float_scores.min(initial=0) - np.float32(_UNKNOWN_PENALTY)
+        return cls(edges, node_ids, node_scores, np.array(byte_ids, np.int32), unknown_score)
 
     def segment(
         self, data: NDArray[np.uint8], bounds: NDArray[np.int64]
@@ -74,12 +71,20 @@ class UnigramModel:
 
 
 @numba.njit(cache=True, nogil=True)
-def _insert(keys, nodes, edges):
-    for index in range(len(keys)):
-        slot = first_slot(keys[index] + np.uint64(1), len(edges))
-        while edges[slot, 0]:
-            slot = next_slot(slot, len(edges))
-        edges[slot, 0], edges[slot, 1] = keys[index] + np.uint64(1), nodes[index]
+def _insert(ids, spelled, begins, scores, edges, node_ids, node_scores):
+    num_nodes = 1
+    for index in range(len(ids)):
+        node = 0
+        for at in range(begins[index], begins[index + 1]):
+            key = (np.uint64(node) << np.uint64(8) | np.uint64(spelled[at])) + np.uint64(1)
+            slot = first_slot(key, len(edges))
+            while edges[slot, 0] and edges[slot, 0] != key:
+                slot = next_slot(slot, len(edges))
+            if not edges[slot, 0]:
+                edges[slot, 0], edges[slot, 1] = key, num_nodes
+                num_nodes += 1
+            node = np.int64(edges[slot, 1])
+        node_ids[node], node_scores[node] = ids[index], scores[index]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -68,9 +68,11 @@ class Tokenizer:
     def __init__(self, model: bytes) -> None:
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.vocab_size: int = self._processor.vocab_size()
-        self.is_byte = np.array([self._processor.is_byte(i) for i in range(self.vocab_size)], bool)
+        ids = list(range(self.vocab_size))
+        self.is_byte = np.array(self._processor.is_byte(ids), bool)
         self.dtype = token_dtype(self.vocab_size)
-        self.spellings = [self._spell(i) for i in range(self.vocab_size)]
+        kinds = self._processor.is_control(ids), self._processor.is_unknown(ids), self.is_byte.tolist()
+        self.spellings = list(map(_spell, self._processor.id_to_piece(ids), *kinds))
         self._byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         self._memo = self._make_memo()
 
@@ -87,16 +89,17 @@ class Tokenizer:
         except FileNotFoundError:
             raise MissingArtifactError(f"There is no tokenizer at {path}. Materialize the tokenizer first.") from None
         try:
-            processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            tokenizer = cls(model)
         except RuntimeError as error:
             raise CorruptArtifactError(f"{path} is not a sentencepiece model ({error}).") from error
+        processor = tokenizer._processor
         given = (processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id())
         if given != (PAD, BOS, EOS, UNK):
             raise CorruptArtifactError(
                 f"{path} has the control ids (pad, bos, eos, unk) = {given}; expected {(PAD, BOS, EOS, UNK)}. Use a"
                 " tokenizer that lm_pipeline trained."
             )
-        return cls(model)
+        return tokenizer
 
     def encode(self, text: str) -> np.ndarray:
         """Ids of a text, int32[num_tokens], without BOS and EOS.
@@ -168,7 +171,7 @@ class Tokenizer:
         scores = [self._processor.get_score(i) for i in ids]
         encode = self._encode_with_library
         if any(score != round(score) for score in scores):  # logarithms of probabilities; ranks of merges are whole
-            encode = UnigramModel.of(zip(ids, spellings, scores, strict=True), self._byte_ids).segment
+            encode = UnigramModel.of(ids, spellings, scores, self._byte_ids).segment
         return SegmentMemo(map(bytes.decode, spellings), encode)
 
     def _encode_with_library(
@@ -184,20 +187,20 @@ class Tokenizer:
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return lengths, np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths.sum()))
 
-    def _spell(self, i: int) -> bytes:
-        piece = self._processor.id_to_piece(i)
-        if self._processor.is_control(i):
-            return b""
-        if self._processor.is_unknown(i):
-            return "\ufffd".encode()
-        if self._processor.is_byte(i):
-            return bytes([int(piece[3:5], 16)])
-        return piece.replace(SPACE_MARK, " ").encode()
-
 
 def token_dtype(vocab_size: int) -> np.dtype:
     """Type of token ids on disk: uint16 up to 65536 ids, int32 above. A wrong one silently corrupts a token file."""
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.int32)
+
+
+def _spell(piece: str, is_control: bool, is_unknown: bool, is_byte: bool) -> bytes:
+    if is_control:
+        return b""
+    if is_unknown:
+        return "\ufffd".encode()
+    if is_byte:
+        return bytes([int(piece[3:5], 16)])
+    return piece.replace(SPACE_MARK, " ").encode()
 
 
 def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec, out: Path) -> dict[str, Any]:

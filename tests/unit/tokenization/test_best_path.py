@@ -26,8 +26,9 @@ def library(
 @pytest.fixture(scope="module")
 def model(library: sentencepiece.SentencePieceProcessor) -> UnigramModel:
     ids = [i for i in range(4, library.vocab_size()) if not library.is_byte(i)]
-    pieces = [(i, library.id_to_piece(i).replace(SPACE_MARK, " ").encode(), library.get_score(i)) for i in ids]
-    return UnigramModel.of(pieces, [library.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)])
+    spellings = [library.id_to_piece(i).replace(SPACE_MARK, " ").encode() for i in ids]
+    byte_ids = [library.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+    return UnigramModel.of(ids, spellings, [library.get_score(i) for i in ids], byte_ids)
 
 
 def segment(model: UnigramModel, texts: list[str]) -> list[list[int]]:
