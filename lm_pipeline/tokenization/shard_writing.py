@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 _ROW_GROUP = 65_536
 """Rows of a Parquet row group, however the frames arrive: the files' bytes depend on the documents alone."""
 
-_BATCH_BYTES = 2 << 20
+_BATCH_BYTES = 4 << 20
 """Text that is tokenized at once."""
 
 _MAX_THREADS = 4
