@@ -26,7 +26,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.repeats import Repeats, Tally, find_repeats
+from lm_pipeline.corpus.owner_cells import Tally
+from lm_pipeline.corpus.repeats import Limits, Matches, Repeats, find_repeats
 from lm_pipeline.corpus.tables import TableFile
 from lm_pipeline.corpus.text_matches import match_items, match_ngrams, paragraphs_of
 from lm_pipeline.corpus.text_ngrams import Needles, TextNgrams, chosen_documents, read_needles
@@ -164,9 +165,9 @@ def _search(
         .sort("text", *by_best, "list", descending=[False, True, True, False, False, False])
     )
     ends = np.searchsorted(matches["text"].to_numpy(), np.arange(len(batch) + 1))
-    columns = tuple(matches[name].to_numpy() for name in ("list", "num", "sure", "most"))
-    owners = needles.owners.offsets, needles.owners.documents
-    repeats = find_repeats(ends, columns, owners, needles.num_ngrams, spec.min_overlap, MAX_NAMED, rows, tally)
+    columns = Matches(*(matches[name].to_numpy() for name in ("list", "num", "sure", "most")))
+    limits = Limits(spec.min_overlap, MAX_NAMED)
+    repeats = find_repeats(ends, columns, needles.owners, needles.num_ngrams, limits, rows, tally)
     return _verify(batch, words, matches, repeats, needles, tally)
 
 

@@ -4,7 +4,7 @@ An n-gram of a licence stands in thousands of documents, and those beside it sta
 of documents is stored once.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -14,14 +14,15 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT_32 = np.uint64(32)
 
 
-@dataclass(frozen=True)
-class Owners:
+class Owners(NamedTuple):
     """L distinct lists of documents, ascending: list i is `documents[offsets[i]:offsets[i + 1]]`."""
 
     offsets: NDArray[np.int64]
     documents: NDArray[np.int32]
 
-    def __len__(self) -> int:
+    @property
+    def num_lists(self) -> int:
+        """L."""
         return len(self.offsets) - 1
 
     def followed_by(self, other: "Owners") -> "Owners":

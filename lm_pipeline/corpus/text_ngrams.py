@@ -157,7 +157,7 @@ def read_needles(documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: D
         hashes,
         ngram_lists,
         keys,
-        item_lists + np.int32(len(owners)),
+        item_lists + np.int32(owners.num_lists),
         owners.followed_by(more),
         np.array(sorted(lengths), np.int64),
         np.array(sorted(prefixes), np.uint64),

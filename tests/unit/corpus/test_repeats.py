@@ -1,11 +1,13 @@
+import time
 from dataclasses import astuple
 
 import numpy as np
 import pytest
 
 from lm_pipeline.corpus import owner_cells
-from lm_pipeline.corpus.owner_cells import Cells
-from lm_pipeline.corpus.repeats import Tally, find_repeats
+from lm_pipeline.corpus.owner_cells import Cells, Tally
+from lm_pipeline.corpus.owners import Owners
+from lm_pipeline.corpus.repeats import Limits, Matches, find_repeats
 
 
 def plain(ends, matches, lists, num_ngrams, min_overlap, most_named):
@@ -37,10 +39,10 @@ def test_pairs_and_tally_are_those_of_a_sort_of_all_pairs_ties_included(most_nam
     num_documents, num_lists = 120, 12
     for _ in range(20):
         lists = [np.flatnonzero(generator.random(num_documents) < share) for share in generator.random(num_lists)]
-        owners = np.cumsum([0, *map(len, lists)]), np.concatenate(lists).astype(np.int32)
+        owners = Owners(np.cumsum([0, *map(len, lists)]), np.concatenate(lists).astype(np.int32))
         ends = np.concatenate([[0], np.cumsum(generator.integers(0, 6, 15))])
         num = ends[-1]
-        matches = (
+        matches = Matches(
             np.concatenate([generator.permutation(num_lists)[:size] for size in np.diff(ends)]).astype(np.int32),
             generator.integers(0, levels, num),
             np.concatenate([np.sort(generator.random(size) < 0.3)[::-1] for size in np.diff(ends)]),
@@ -50,11 +52,80 @@ def test_pairs_and_tally_are_those_of_a_sort_of_all_pairs_ties_included(most_nam
         tally = Tally.of(num_documents)
         rows = np.arange(len(ends) - 1) * 10
         cells = Cells.of(ends, matches[0], owners, num_ngrams, min_length, 1)
-        found = find_repeats(ends, matches, owners, num_ngrams, 0.4, most_named, rows, tally, cells)
+        found = find_repeats(ends, matches, owners, num_ngrams, Limits(0.4, most_named), rows, tally, cells)
         pairs, totals, documents = plain(ends, matches, lists, num_ngrams, 0.4, most_named)
         assert list(zip(*(column.tolist() for column in astuple(found)[:4]), strict=True)) == pairs
         assert found.totals.tolist() == totals
         for document in range(num_documents):
             hits = documents.get(document, [])
             expected = len(hits), 10 * hits[0][0] if hits else -1, max((overlap for _, overlap in hits), default=0)
-            assert tuple(column[document] for column in astuple(tally)) == expected
+            assert tuple(column[document] for column in tally) == expected
+
+
+def common(lists: list[np.ndarray], num_texts: int) -> tuple[np.ndarray, Matches, Owners]:
+    """Texts that all have these lists, the arguments of `find_repeats`."""
+    generator = np.random.default_rng(0)
+    num = num_texts * len(lists)
+    matches = Matches(
+        np.tile(np.arange(len(lists), dtype=np.int32), num_texts),
+        generator.integers(1, 20, num),
+        np.zeros(num, np.bool_),
+        generator.random(num) * 0.7,
+    )
+    owners = Owners(np.cumsum([0, *map(len, lists)]), np.concatenate(lists).astype(np.int32))
+    return np.arange(num_texts + 1) * len(lists), matches, owners
+
+
+def seconds_with_and_without_cells(lists: list[np.ndarray], num_texts: int, num_documents: int) -> list[float]:
+    """Of `find_repeats`, which says the same both times."""
+    ends, matches, owners = common(lists, num_texts)
+    num_ngrams = np.random.default_rng(1).integers(50, 2000, num_documents)
+    seconds, results = [np.inf, np.inf], []
+    for _ in range(2):  # the first time it is compiled
+        results = []
+        for which, min_texts in enumerate((8, num_texts + 1)):
+            tally = Tally.of(num_documents)
+            begin = time.process_time()
+            cells = Cells.of(ends, matches.list, owners, num_ngrams, min_texts=min_texts)
+            found = find_repeats(
+                ends, matches, owners, num_ngrams, Limits(0.6, 100), np.arange(num_texts), tally, cells
+            )
+            seconds[which] = min(seconds[which], time.process_time() - begin)
+            results.append((*astuple(found), *tally))
+            assert (cells.of_text >= 0).all() == (which == 0)
+    for with_cells, without in zip(*results, strict=True):
+        np.testing.assert_array_equal(with_cells, without)
+    return seconds
+
+
+def test_documents_of_short_lists_find_their_cell_among_thousands_in_no_time():
+    generator, num_documents = np.random.default_rng(2), 50_000
+    long = [np.flatnonzero(generator.random(num_documents) < 0.5) for _ in range(11)]
+    short = [np.sort(generator.choice(num_documents, 200, replace=False)) for _ in range(50)]
+    with_cells, without = seconds_with_and_without_cells([*long, *short], 20, num_documents)
+    assert with_cells < 2 * without
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01])
+def test_boilerplate_in_25_variants_is_looked_at_once(share):
+    generator, num_documents = np.random.default_rng(3), 50_000
+    lists = [np.flatnonzero(generator.random(num_documents) >= share) for _ in range(25)]
+    with_cells, without = seconds_with_and_without_cells(lists, 100, num_documents)
+    assert with_cells < without / 4
+
+
+@pytest.mark.parametrize("bound", ["_MAX_ENTRIES", "_MAX_DOCUMENTS"])
+def test_a_combination_that_is_too_large_leaves_the_others_their_cells(bound, monkeypatch):
+    monkeypatch.setattr(owner_cells, bound, 5000)
+    lists = [np.arange(9000), np.arange(300)]
+    ends, owners = np.arange(25), Owners(np.array([0, 9000, 9300]), np.concatenate(lists).astype(np.int32))
+    of_matches = np.repeat(np.arange(2, dtype=np.int32), [14, 10])
+    cells = Cells.of(ends, of_matches, owners, np.ones(9000, np.int64))
+    assert cells.of_text.tolist() == [-1] * 14 + [0] * 10
+    assert (cells.lists.tolist(), cells.documents.tolist()) == ([1], list(range(300)))
+
+
+def test_bounds_count_each_document_once(monkeypatch):
+    monkeypatch.setattr(owner_cells, "_MAX_DOCUMENTS", 1000)
+    ends, matches, owners = common([np.arange(1000)] * 5, 8)
+    assert Cells.of(ends, matches.list, owners, np.ones(1000, np.int64)).of_text.tolist() == [0] * 8
