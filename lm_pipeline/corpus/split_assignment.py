@@ -109,38 +109,56 @@ def _numbers(names: pl.Series, known: dict[str, int]) -> pl.Series:
 
 def assign(table: Table, ledger: Ledger, spec: Split) -> tuple[NDArray[np.int8], NDArray[np.bool_], Ledger]:
     """Splits of all documents (`UNDECIDED` for what is excluded), which are bridging, and the ledger with them."""
-    num, cluster = len(table.cluster), table.cluster
-    own = ledger.of_texts(table.high, table.low)
-    required, disputed = _bound(own, cluster)
-    group_entry = np.append(ledger.of_groups(table.groups), np.int8(UNDECIDED))  # the last is that of no group (-1)
+    of_texts, of_groups = ledger.of_texts(table.high, table.low), ledger.of_groups(table.groups)
+    split, bridging = _decide(table, of_texts, of_groups, spec)
+    return split, bridging, _grown(ledger, table, split)
+
+
+def _decide(
+    table: Table, of_texts: NDArray[np.int8], of_groups: NDArray[np.int8], spec: Split
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """By row its split and whether it is bridging, given what the ledger says of its text and of each group."""
+    required, disputed = _bound(of_texts, table.cluster)
+    of_groups = np.append(of_groups, np.int8(UNDECIDED))  # the last is that of no group (-1)
     live = table.kept & ~disputed
-    unit = _units(cluster, np.where(live, table.group, _NO_GROUP), len(table.groups))
+    of_unit = _decide_units(table, live, (required, of_groups[table.group]), spec)
+    split = np.where(required != UNDECIDED, required, of_unit)
+
+    new = live & (table.group != _NO_GROUP) & (of_groups[table.group] == UNDECIDED)
+    of_groups[table.group[new]] = of_unit[new]
+    of_group = of_groups[table.group]
+    divided = (of_group != UNDECIDED) & (of_group != split)
+    bridging = table.kept & (disputed | divided)
+    split[~table.kept | bridging] = UNDECIDED
+    return split, bridging
+
+
+def _decide_units(
+    table: Table, live: NDArray[np.bool_], demands: tuple[NDArray[np.int8], ...], spec: Split
+) -> NDArray[np.int8]:
+    """By row the split of its unit, for which live rows vote with what is demanded of them."""
+    unit = _units(table.cluster, np.where(live, table.group, _NO_GROUP), len(table.groups))
     votes = np.zeros((unit.max(initial=0) + 1, len(SPLITS)), np.int32)
-    for demand in (required, group_entry[table.group]):
+    for demand in demands:
         asked = live & (demand != UNDECIDED)
         np.add.at(votes, (unit[asked], demand[asked]), 1)
     units = _Units.of(table, unit, live, len(votes), spec.seed)
-    unit_split = np.full(len(votes), UNDECIDED, np.int8)
-    unit_split[units.ids] = units.decide(votes[units.ids], spec)
+    split = np.full(len(votes), UNDECIDED, np.int8)
+    split[units.ids] = units.decide(votes[units.ids], spec)
+    return split[unit]
 
-    split = np.where(required != UNDECIDED, required, unit_split[unit])
-    group_split = group_entry.copy()
-    open_rows = live & (table.group != _NO_GROUP) & (group_entry[table.group] == UNDECIDED)
-    group_split[table.group[open_rows]] = unit_split[unit[open_rows]]
-    of_group = group_split[table.group]
-    divided = (of_group != UNDECIDED) & (of_group != split)
-    bridging = table.kept & (disputed | divided)
-    assigned = table.kept & ~bridging
-    split[~assigned] = UNDECIDED
 
-    by_cluster = np.full(num, UNDECIDED, np.int8)
-    by_cluster[cluster[assigned]] = split[assigned]
-    of_texts = np.where(assigned, split, by_cluster[cluster])
-    by_group = np.full(len(table.groups), UNDECIDED, np.int8)
+def _grown(ledger: Ledger, table: Table, split: NDArray[np.int8]) -> Ledger:
+    """The ledger with these splits: a text that has none gets its cluster's, a group that of its documents."""
+    assigned = split != UNDECIDED
+    by_cluster = np.full(len(split), UNDECIDED, np.int8)
+    by_cluster[table.cluster[assigned]] = split[assigned]
+    of_texts = np.where(assigned, split, by_cluster[table.cluster])
+    of_groups = np.full(len(table.groups), UNDECIDED, np.int8)
     in_group = assigned & (table.group != _NO_GROUP)
-    by_group[table.group[in_group]] = split[in_group]
-    assert (by_group[table.group[in_group]] == split[in_group]).all(), "one group was decided twice"
-    return split, bridging, ledger.grown((table.high, table.low, of_texts), (table.groups, by_group))
+    of_groups[table.group[in_group]] = split[in_group]
+    assert (of_groups[table.group[in_group]] == split[in_group]).all(), "one group was decided twice"
+    return ledger.grown((table.high, table.low, of_texts), (table.groups, of_groups))
 
 
 def _bound(own: NDArray[np.int8], cluster: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
