@@ -14,8 +14,9 @@ import polars as pl
 import pyarrow as pa
 
 from lm_pipeline.corpus.character_classes import CJK, SPACE, TERMINAL, character_classes
+from lm_pipeline.corpus.code_points import decode
 from lm_pipeline.corpus.list_columns import lists_by_row
-from lm_pipeline.corpus.utf8 import decode, utf8_buffers
+from lm_pipeline.corpus.utf8 import utf8_buffers
 from lm_pipeline.specs.cleaning import LineRules
 
 CITATION = r"\[(?:\d*|edit|citation needed)\]"

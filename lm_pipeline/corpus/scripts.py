@@ -22,7 +22,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.utf8 import Texts, decode, utf8_buffers
+from lm_pipeline.corpus.code_points import decode
+from lm_pipeline.corpus.utf8 import Texts, utf8_buffers
 
 CANTONESE = "嘅咗哋啲嚟冇佢嗰喺嘢"  # not 唔, which Mandarin has as an interjection
 

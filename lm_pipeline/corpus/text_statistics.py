@@ -23,8 +23,9 @@ from lm_pipeline.corpus.character_classes import (
     TERMINAL,
     character_classes,
 )
+from lm_pipeline.corpus.code_points import decode
 from lm_pipeline.corpus.repetition import count_duplicates, new_table, next_sum, ngram_repetition
-from lm_pipeline.corpus.utf8 import Texts, decode, utf8_buffers
+from lm_pipeline.corpus.utf8 import Texts, utf8_buffers
 
 ENGLISH_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """Of Gopher."""

@@ -15,7 +15,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.utf8 import Texts, decode, utf8_buffers
+from lm_pipeline.corpus.code_points import decode
+from lm_pipeline.corpus.utf8 import Texts, utf8_buffers
 
 _SEPARATOR, _PLAIN, _IDEOGRAPH, _MARK = 0, 1, 2, 3
 _KIND = 3  # the two bits that decide where words begin and end

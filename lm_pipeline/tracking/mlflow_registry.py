@@ -37,7 +37,18 @@ from mlflow.types.schema import (
     TensorSpec,
 )
 
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "sentencepiece", "torch", "xxhash")
+REQUIREMENTS = (
+    "mlflow",
+    "numba",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "sentencepiece",
+    "torch",
+    "xxhash",
+)
 """Packages that a served model imports; those that they need come with them."""
 
 MODEL_TAG = "lm_pipeline.model"
