@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 import sentencepiece
-from numpy.typing import NDArray
 
 from lm_pipeline.errors import CorruptArtifactError, InputError, MissingArtifactError
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
-from lm_pipeline.tokenization.best_path import UnigramModel
 from lm_pipeline.tokenization.controls import OURS
 from lm_pipeline.tokenization.sample import MAX_CHARACTERS, sample_sentences
+from lm_pipeline.tokenization.segmentation import Segmentation
 from lm_pipeline.tokenization.segments import SegmentMemo
 from lm_pipeline.tokenization.stretches import to_utf8
 
@@ -41,8 +40,6 @@ PAD, BOS, EOS, UNK = range(4)
 
 SPACE_MARK = "\u2581"
 """What sentencepiece writes for a space."""
-
-_SPACE_MARK_BYTES = SPACE_MARK.encode()
 
 _TRAINER_THREADS = 4
 """Fixed, whatever the machine: the count is part of the model's bytes and of the order of sums."""
@@ -73,7 +70,6 @@ class Tokenizer:
         self.dtype = token_dtype(self.vocab_size)
         kinds = self._processor.is_control(ids), self._processor.is_unknown(ids), self.is_byte.tolist()
         self.spellings = list(map(_spell, self._processor.id_to_piece(ids), *kinds))
-        self._byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         self._memo = self._make_memo()
 
     @classmethod
@@ -169,23 +165,10 @@ class Tokenizer:
         ids = [i for i, spelling in enumerate(self.spellings) if spelling and not self.is_byte[i] and i != UNK]
         spellings = [self.spellings[i] for i in ids]
         scores = [self._processor.get_score(i) for i in ids]
-        encode = self._encode_with_library
-        if any(score != round(score) for score in scores):  # logarithms of probabilities; ranks of merges are whole
-            encode = UnigramModel.of(ids, spellings, scores, self._byte_ids).segment
-        return SegmentMemo(map(bytes.decode, spellings), encode)
-
-    def _encode_with_library(
-        self, data: NDArray[np.uint8], bounds: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """As `UnigramModel.segment`, by the library: merges (BPE). It takes a space mark for a space."""
-        first = int(bounds[0, 0]) if len(bounds) else 0
-        text = data[first : bounds[-1:, 1].max(initial=first)].tobytes()
-        segments = [text[begin:end] for begin, end in (bounds - first).tolist()]
-        ids = self._processor.encode(segments, num_threads=1)  # whoever has many texts calls from several threads
-        for index in [index for index, segment in enumerate(segments) if segment == _SPACE_MARK_BYTES]:
-            ids[index] = [self._byte_ids[byte] for byte in _SPACE_MARK_BYTES]
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        return lengths, np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths.sum()))
+        by_merges = all(score == round(score) for score in scores)  # ranks; others are logarithms of probabilities
+        byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+        segmentation = Segmentation.of(ids, spellings, scores, byte_ids, by_merges=by_merges)
+        return SegmentMemo(map(bytes.decode, spellings), segmentation.segment)
 
 
 def token_dtype(vocab_size: int) -> np.dtype:

@@ -1,8 +1,9 @@
-"""The most probable segmentation under a unigram model, of many short texts at once.
+"""How a vocabulary segments many short texts at once: by the most probable path, or by merges.
 
-Source: Kudo 2018; Viterbi 1967. The rules are sentencepiece's, so that the ids are: scores are summed in float32 from
-the left, of equal sums the first one found stays, a character that is no piece costs 10 more than the worst piece and
-is given by its bytes.
+Sources: Kudo 2018 and Viterbi 1967 (unigram); Sennrich et al. 2016 (BPE). The rules are sentencepiece's, so that the
+ids are. A path's scores are summed in float32 from the left, of equal sums the first one found stays, and a character
+that is no piece costs 10 more than the worst piece. Of all neighbours whose union is a piece those with the best score
+are merged first, of equal ones those further left. What is no piece is given by its bytes.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ _UNKNOWN_PENALTY = 10
 
 
 @dataclass(frozen=True)
-class UnigramModel:
+class Segmentation:
     """Pieces as a trie over bytes.
 
     Attributes:
@@ -26,34 +27,40 @@ class UnigramModel:
         ids: int32 by node, the piece that ends there, or -1.
         scores: float32 by node, its score.
         byte_ids: int32 [256], the piece of each byte.
-        unknown_score: of a character that is no piece.
+        by_merges: whether neighbours are merged, or the most probable path is taken.
     """
 
     edges: NDArray[np.uint64]
     ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     byte_ids: NDArray[np.int32]
-    unknown_score: np.float32
+    by_merges: bool
 
     @classmethod
     def of(
-        cls, ids: Sequence[int], spellings: Sequence[bytes], scores: Sequence[float], byte_ids: Sequence[int]
-    ) -> "UnigramModel":
+        cls,
+        ids: Sequence[int],
+        spellings: Sequence[bytes],
+        scores: Sequence[float],
+        byte_ids: Sequence[int],
+        *,
+        by_merges: bool,
+    ) -> "Segmentation":
         """Of the pieces that can stand in a text, and the pieces of the 256 bytes."""
         begins = np.cumsum([0, *map(len, spellings)])
         num_nodes = int(begins[-1]) + 1
         edges = np.zeros((1 << (2 * num_nodes).bit_length(), 2), np.uint64)
         node_ids, node_scores = np.full(num_nodes, -1, np.int32), np.zeros(num_nodes, np.float32)
         pieces = np.array(ids, np.int32), np.frombuffer(b"".join(spellings), np.uint8), begins
-        float_scores = np.array(scores, np.float32)
-        _insert(*pieces, float_scores, edges, node_ids, node_scores)
-        unknown_score = float_scores.min(initial=0) - np.float32(_UNKNOWN_PENALTY)
-        return cls(edges, node_ids, node_scores, np.array(byte_ids, np.int32), unknown_score)
+        _insert(*pieces, np.array(scores, np.float32), edges, node_ids, node_scores)
+        return cls(edges, node_ids, node_scores, np.array(byte_ids, np.int32), by_merges)
 
     def segment(
         self, data: NDArray[np.uint8], bounds: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Ids of some texts.
+
+        Time is linear in a text's length for paths, and square for merges.
 
         Args:
             data: valid UTF-8.
@@ -65,9 +72,10 @@ class UnigramModel:
         sizes = bounds[:, 1] - bounds[:, 0]
         lengths, out = np.empty(len(bounds), np.int64), np.empty(int(sizes.sum()), np.int32)
         longest = int(sizes.max(initial=0)) + 1
-        paths = np.empty(longest, np.float32), np.empty(longest, np.int32), np.empty(longest, np.int64)
-        pieces = self.edges, self.ids, self.scores, self.byte_ids, self.unknown_score
-        return lengths, out[: _segment_all(data, bounds, pieces, paths, lengths, out)]
+        scores, places = np.empty(longest, np.float32), np.empty((3, longest), np.int64)
+        trie = self.edges, self.ids, self.scores
+        segment_all = _merge_all if self.by_merges else _search_all
+        return lengths, out[: segment_all(data, bounds, *trie, self.byte_ids, scores, places, lengths, out)]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -109,14 +117,14 @@ def _character_length(byte):
 
 
 @numba.njit(cache=True, nogil=True)
-def _segment_all(data, bounds, pieces, paths, lengths, out):
-    edges, piece_ids, piece_scores, byte_ids, unknown_score = pieces
-    scores, ids, starts = paths
+def _search_all(data, bounds, edges, piece_ids, piece_scores, byte_ids, scores, places, lengths, out):
+    """Segment by the most probable path; how many ids there are."""
+    unknown_score = piece_scores.min() - np.float32(_UNKNOWN_PENALTY)  # nodes without a piece have 0, above all scores
     num_ids = 0
     for index in range(len(bounds)):
         text = data[bounds[index, 0] : bounds[index, 1]]
-        _search(text, edges, piece_ids, piece_scores, unknown_score, scores, ids, starts)
-        lengths[index] = _spell_out(text, byte_ids, ids, starts, out[num_ids:])
+        _search(text, edges, piece_ids, piece_scores, unknown_score, scores, places[0], places[1])
+        lengths[index] = _spell_out(text, byte_ids, places[0], places[1], out[num_ids:])
         num_ids += lengths[index]
     return num_ids
 
@@ -164,3 +172,73 @@ def _spell_out(text, byte_ids, ids, starts, out):
     for index in range(num_ids // 2):
         out[index], out[num_ids - 1 - index] = out[num_ids - 1 - index], out[index]
     return num_ids
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge_all(data, bounds, edges, piece_ids, piece_scores, byte_ids, scores, places, lengths, out):
+    """Segment by merges; how many ids there are."""
+    num_ids = 0
+    for index in range(len(bounds)):
+        text = data[bounds[index, 0] : bounds[index, 1]]
+        _merge(text, edges, piece_ids, piece_scores, scores, places[0], places[1])
+        before = num_ids
+        begin = 0
+        while begin < len(text):
+            node = _node(text, begin, places[0, begin], edges)
+            if node and piece_ids[node] >= 0:
+                out[num_ids] = piece_ids[node]
+                num_ids += 1
+            else:
+                for at in range(begin, places[0, begin]):
+                    out[num_ids] = byte_ids[text[at]]
+                    num_ids += 1
+            begin = places[0, begin]
+        lengths[index] = num_ids - before
+    return num_ids
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge(text, edges, piece_ids, piece_scores, scores, ends, previous):
+    """Find where each symbol that begins somewhere ends; `scores` are those of a merge with the next symbol."""
+    begin, before = 0, -1
+    while begin < len(text):
+        ends[begin], previous[begin] = begin + _character_length(text[begin]), before
+        begin, before = ends[begin], begin
+    begin = 0
+    while begin < len(text):
+        scores[begin] = _union(text, begin, ends, edges, piece_ids, piece_scores)
+        begin = ends[begin]
+    while True:
+        best, begin = -1, 0
+        while begin < len(text):
+            if scores[begin] > -np.inf and (best < 0 or scores[begin] > scores[best]):
+                best = begin
+            begin = ends[begin]
+        if best < 0:
+            return
+        ends[best] = ends[ends[best]]
+        if ends[best] < len(text):
+            previous[ends[best]] = best
+        scores[best] = _union(text, best, ends, edges, piece_ids, piece_scores)
+        if previous[best] >= 0:
+            scores[previous[best]] = _union(text, previous[best], ends, edges, piece_ids, piece_scores)
+
+
+@numba.njit(cache=True, nogil=True)
+def _union(text, begin, ends, edges, piece_ids, piece_scores):
+    """The score of the piece that a symbol and the next one make together; minus infinity where they make none."""
+    if ends[begin] == len(text):
+        return np.float32(-np.inf)
+    node = _node(text, begin, ends[ends[begin]], edges)
+    return piece_scores[node] if node and piece_ids[node] >= 0 else np.float32(-np.inf)
+
+
+@numba.njit(cache=True, nogil=True)
+def _node(text, begin, end, edges):
+    """The node where some bytes lead; 0, where none."""
+    node = 0
+    for at in range(begin, end):
+        node = _child(node, text[at], edges)
+        if node == 0:
+            break
+    return node

@@ -1,4 +1,4 @@
-"""The best path is the library's, id by id, ties too."""
+"""The best path and the merges are the library's, id by id, ties too."""
 
 import itertools
 from pathlib import Path
@@ -10,28 +10,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
-from lm_pipeline.tokenization.best_path import UnigramModel
+from lm_pipeline.tokenization.segmentation import Segmentation
 from lm_pipeline.tokenization.tokenizer import SPACE_MARK, train_tokenizer
+
+
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def algorithm(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
 def library(
-    tmp_path_factory: pytest.TempPathFactory, bilingual_lines: list[str]
+    algorithm: str, tmp_path_factory: pytest.TempPathFactory, bilingual_lines: list[str]
 ) -> sentencepiece.SentencePieceProcessor:
-    out: Path = tmp_path_factory.mktemp("unigram")
-    train_tokenizer(bilingual_lines, TokenizerSpec(vocab_size=400), out)
+    out: Path = tmp_path_factory.mktemp(algorithm)
+    spec = TokenizerSpec(algorithm=algorithm, vocab_size=400)  # type: ignore[arg-type]
+    train_tokenizer(bilingual_lines, spec, out)
     return sentencepiece.SentencePieceProcessor(model_file=str(out / "tokenizer.model"))
 
 
 @pytest.fixture(scope="module")
-def model(library: sentencepiece.SentencePieceProcessor) -> UnigramModel:
+def model(algorithm: str, library: sentencepiece.SentencePieceProcessor) -> Segmentation:
     ids = [i for i in range(4, library.vocab_size()) if not library.is_byte(i)]
     spellings = [library.id_to_piece(i).replace(SPACE_MARK, " ").encode() for i in ids]
     byte_ids = [library.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
-    return UnigramModel.of(ids, spellings, [library.get_score(i) for i in ids], byte_ids)
+    scores = [library.get_score(i) for i in ids]
+    return Segmentation.of(ids, spellings, scores, byte_ids, by_merges=algorithm == "bpe")
 
 
-def segment(model: UnigramModel, texts: list[str]) -> list[list[int]]:
+def segment(model: Segmentation, texts: list[str]) -> list[list[int]]:
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([0, *map(len, encoded)])
     bounds = np.stack([ends[:-1], ends[1:]], axis=1)
@@ -47,21 +54,21 @@ def segment(model: UnigramModel, texts: list[str]) -> list[list[int]]:
     )
 )
 def test_every_id_is_the_library_s(
-    model: UnigramModel, library: sentencepiece.SentencePieceProcessor, texts: list[str]
+    model: Segmentation, library: sentencepiece.SentencePieceProcessor, texts: list[str]
 ) -> None:
     texts = [text.replace(SPACE_MARK, "") for text in texts]  # which it takes for a space
     assert segment(model, texts) == [library.encode(text) for text in texts]
 
 
-def test_equal_paths_and_unknown_characters(model: UnigramModel, library: sentencepiece.SentencePieceProcessor) -> None:
+def test_equal_paths_and_unknown_characters(model: Segmentation, library: sentencepiece.SentencePieceProcessor) -> None:
     texts = [" " * n for n in range(40)] + ["a" * n for n in range(40)] + ["\0", "é", "界e界", "\U0001f468\u200d", ""]
     assert segment(model, texts) == [library.encode(text) for text in texts]
 
 
-def test_a_space_mark_is_given_by_its_bytes(model: UnigramModel, library: sentencepiece.SentencePieceProcessor) -> None:
+def test_a_space_mark_is_given_by_its_bytes(model: Segmentation, library: sentencepiece.SentencePieceProcessor) -> None:
     marks = [library.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()]
     assert segment(model, [SPACE_MARK, "the" + SPACE_MARK]) == [marks, library.encode("the") + marks]
 
 
-def test_no_texts(model: UnigramModel) -> None:
+def test_no_texts(model: Segmentation) -> None:
     assert segment(model, []) == []
