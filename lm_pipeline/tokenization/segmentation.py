@@ -72,7 +72,7 @@ class Segmentation:
         sizes = bounds[:, 1] - bounds[:, 0]
         lengths, out = np.empty(len(bounds), np.int64), np.empty(int(sizes.sum()), np.int32)
         longest = int(sizes.max(initial=0)) + 1
-        scores, places = np.empty(longest, np.float32), np.empty((3, longest), np.int64)
+        scores, places = np.empty(longest, np.float32), np.empty((2, longest), np.int64)
         trie = self.edges, self.ids, self.scores
         segment_all = _merge_all if self.by_merges else _search_all
         return lengths, out[: segment_all(data, bounds, *trie, self.byte_ids, scores, places, lengths, out)]
