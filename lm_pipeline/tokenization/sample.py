@@ -45,6 +45,6 @@ def sample_sentences(texts: Iterable[str], max_bytes: int, seed: int) -> tuple[l
 
 
 def _sentences(text: str) -> Iterator[str]:
-    to_utf8(text)
+    to_utf8(text)  # refuses what is no Unicode text
     for part in _RESERVED.split(text):
         yield from stretches(part, MAX_CHARACTERS)

@@ -1,4 +1,4 @@
-"""Segment by segment, from memory, the ids are those that the library gives to the whole text, however full it gets."""
+"""Segment by segment, from memory, the ids are those that the library gives to the whole text."""
 
 import gzip
 import itertools
