@@ -136,10 +136,16 @@ def read_tensors(path: Path, like: Callable[[str], Tensor | None]) -> dict[str, 
 
 
 def layouts(parameters: Mapping[str, Tensor]) -> Callable[[str], Tensor | None]:
-    """How tensors of a checkpoint are laid out, by the parameter that each belongs to."""
+    """How tensors of a checkpoint are laid out, by the parameter that each belongs to.
+
+    The weights of the best validation are whole on every process, as those are that a validation keeps: only one of
+    them publishes, and it cannot gather parts alone.
+    """
 
     def like(name: str) -> Tensor | None:
         kind, _, rest = name.partition(".")
+        if kind == "best":
+            return None
         owner = parameters.get(rest.split(".", 2)[-1] if kind == "optimizer" else rest)
         return owner if isinstance(owner, DTensor) and rest.split(".")[1:2] != ["step"] else None
 

@@ -21,6 +21,7 @@ from lm_pipeline.training.job import Job
 from lm_pipeline.training.parallel import joined_world
 from lm_pipeline.training.plan import TokenStream
 from lm_pipeline.training.progress import Reporter
+from lm_pipeline.training.request import train_from_request
 
 SPECS = {
     "gru": GruModel(num_layers=2, width=16),
@@ -90,10 +91,20 @@ def train_rank(folder: Path, family: str, settings: dict[str, Any], at: dict[str
 
 
 def train_in_process(rank: int, size: int, port: int, *arguments: Any) -> None:
+    be_rank(rank, size, port)
+    train_rank(*arguments)
+
+
+def train_request_in_process(rank: int, size: int, port: int, path: Path) -> None:
+    be_rank(rank, size, port)
+    sys.exit(train_from_request(path))
+
+
+def be_rank(rank: int, size: int, port: int) -> None:
+    """Give this process the variables that torchrun would."""
     faulthandler.dump_traceback_later(100, exit=True)  # a hang says where
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(size)}
-    train_rank(*arguments)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lm_pipeline.training.curve import read_curve
-from tests.distributed.rank import make_job, train_in_process
+from tests.distributed.rank import make_job, train_in_process, train_request_in_process
 from tests.servers import free_port
+from tests.small_dataset import write_dataset, write_request
 
 TOLERANCE = 1e-6
 
@@ -22,23 +23,30 @@ def processes():
 
 
 @pytest.fixture
-def train(processes):
-    """Train in a folder with a number of processes, until the end or a disturbance."""
+def run_ranks(processes):
+    """Run a function `(rank, size, port, *arguments)` in that many processes."""
 
-    def run(folder, size, family="transformer", at=None, **settings):
-        folder.mkdir(exist_ok=True)
+    def run(size, function, *arguments):
         port = free_port()
-        if size == 1:  # how processes would share is nothing that one could be told
-            settings = {k: v for k, v in settings.items() if k not in ("strategy", "asynchronous_checkpoints")}
-        arguments = (folder, family, settings | {"num_processes": size}, at or {})
-        children = [
-            processes.Process(target=train_in_process, args=(rank, size, port, *arguments)) for rank in range(size)
-        ]
+        children = [processes.Process(target=function, args=(rank, size, port, *arguments)) for rank in range(size)]
         for child in children:
             child.start()
         for child in children:
             child.join(timeout=120)
         assert [child.exitcode for child in children] == [0] * size
+
+    return run
+
+
+@pytest.fixture
+def train(run_ranks):
+    """Train in a folder with a number of processes, until the end or a disturbance."""
+
+    def run(folder, size, family="transformer", at=None, **settings):
+        folder.mkdir(exist_ok=True)
+        if size == 1:  # how processes would share is nothing that one could be told
+            settings = {k: v for k, v in settings.items() if k not in ("strategy", "asynchronous_checkpoints")}
+        run_ranks(size, train_in_process, folder, family, settings | {"num_processes": size}, at or {})
         return folder
 
     return run
@@ -101,3 +109,24 @@ def test_resume_of_two_is_bitwise_identical_also_when_written_in_the_background(
     assert losses(cut) == losses(whole)
     ours, theirs = (torch.load(folder / "weights.pt", weights_only=True) for folder in (cut, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_the_best_weights_are_published_also_after_a_resume(strategy, run_ranks, tmp_path):
+    """Killed between the last checkpoint and publishing: a next process has only to publish."""
+    settings = {"num_steps": 4, "batch_size": 8, "context_length": 8, "validation_interval": 1, "num_processes": 2}
+    settings |= {"learning_rate": 3.0, "warmup_steps": 3, "precision": "float32", "strategy": strategy}
+    settings |= {"num_threads": 1, "device": "cpu", "optimizer": "adam"}
+    (tmp_path / "dataset").mkdir()
+    dataset = write_dataset(tmp_path / "dataset")
+    model = {"family": "transformer", "num_layers": 1, "width": 16, "num_heads": 2}
+    path = write_request(dataset, tmp_path / "job", model, settings)
+    run_ranks(2, train_request_in_process, path)
+    published = tmp_path / "job" / "out"
+    assert json.loads((published / "config.json").read_text())["step"] < 4, "later validations were worse"
+    published.rename(tmp_path / "first")
+    published.mkdir()
+    run_ranks(2, train_request_in_process, path)
+    assert json.loads((published / "training.json").read_text())["resumed_from"] == [4]
+    for name in ("model.safetensors", "config.json"):
+        assert (published / name).read_bytes() == (tmp_path / "first" / name).read_bytes()

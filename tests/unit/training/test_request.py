@@ -6,71 +6,29 @@ import subprocess
 import sys
 import time
 
-import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.evaluation.loading import load_scorer
-from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
-from lm_pipeline.tokenization.shard_writing import write_shards
-from lm_pipeline.tokenization.tokenizer import Tokenizer, train_tokenizer
 from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.request import train_from_request
+from tests.small_dataset import VOCAB_SIZE, write_dataset, write_request
 
 VOLATILE = ("elapsed_seconds", "seconds", "tokens_per_second", "mfu")
 FILES = {"model.safetensors", "config.json", "curve.jsonl", "training.json"}
-VOCAB_SIZE = 300
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Token shards of a small corpus."""
-    sentence = "the sun rose over a quiet town and every bird began its song while rivers ran on to the sea"
-    words = sentence.split()
-    chance = random.Random(0)
-    texts = [" ".join(chance.choices(words, k=chance.randint(5, 60))) for _ in range(80)]
-    folder = tmp_path_factory.mktemp("dataset")
-    (folder / "shards").mkdir()
-    train_tokenizer(texts, TokenizerSpec(vocab_size=VOCAB_SIZE), folder)
-    frame = pl.DataFrame(
-        {
-            "document_id": [f"{i:032x}" for i in range(80)],
-            "corpus": ["town" if i < 60 else "river" for i in range(80)],
-            "file": ["town.txt"] * 80,
-            "record": range(80),
-            "byte_offset": [None] * 80,
-            "byte_length": [None] * 80,
-            "text": texts,
-            "split": ["validation" if i % 10 == 0 else "test" if i % 10 == 1 else "train" for i in range(80)],
-        },
-        schema_overrides={"byte_offset": pl.Int64, "byte_length": pl.Int64},
-    )
-    write_shards(iter([frame]), Tokenizer.load(folder / "tokenizer.model"), folder / "shards")
-    return folder
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
 @pytest.fixture
 def make_request(dataset, tmp_path):
     def make(name, model, **settings):
-        folder = tmp_path / name
-        (folder / "out").mkdir(parents=True)
-        request = {
-            "experiment": name,
-            "model": model,
-            "training": settings,
-            "shards_dir": str(dataset / "shards"),
-            "tokenizer": str(dataset / "tokenizer.model"),
-            "vocab_size": VOCAB_SIZE,
-            "work_dir": str(folder / "work"),
-            "output_dir": str(folder / "out"),
-            "spool": str(folder / "spool" / "checkpoint-0123456789abcdef-1.jsonl"),
-            "key": "0123",
-        }
-        path = folder / "request.json"
-        path.write_text(json.dumps(request))
-        return path
+        return write_request(dataset, tmp_path / name, model, settings)
 
     return make
 
