@@ -9,6 +9,9 @@ Source: the 13-gram rule of GPT-3 (Brown et al. 2020, appendix C). A training do
 - by *short items*: an evaluation document of 3 to 2n - 1 words is searched whole, and is a hit where such items cover
   at least `min_overlap` of a paragraph's words. So a phrase that is common is no hit within a longer paragraph.
 
+A document's text goes on with its `target`, where it has one, on a line of its own. Such a pair is an item with and
+without its target: a question is found alone too; an answer of a few words alone, which many questions have, is not.
+
 An n-gram is `ngram` words long, or `ngram_characters` where most of its first `ngram` words are Han or Kana characters.
 N-grams without a letter (tables of numbers) do not count. A paragraph is a run of lines that have words. Text with one
 paragraph a line has no empty lines, so a line of several is looked at by itself as well: for n-grams when it has 2n
@@ -30,7 +33,7 @@ from lm_pipeline.corpus.owner_cells import Tally
 from lm_pipeline.corpus.repeats import Limits, Matches, Repeats, find_repeats
 from lm_pipeline.corpus.tables import TableFile
 from lm_pipeline.corpus.text_matches import match_items, match_ngrams, paragraphs_of
-from lm_pipeline.corpus.text_ngrams import Needles, TextNgrams, chosen_documents, read_needles
+from lm_pipeline.corpus.text_ngrams import Needles, TextNgrams, chosen_documents, read_needles, with_targets
 from lm_pipeline.corpus.words import fold, segment, spans
 from lm_pipeline.specs.dataset import Decontamination
 
@@ -71,7 +74,7 @@ def find_contamination(
     """Find what repeats evaluation text.
 
     Args:
-        documents: N documents with `document_id`, `corpus` and `text`; read in batches, three times.
+        documents: N documents with `document_id`, `corpus`, `text` and `target`; read in batches, three times.
         evaluation: which are validation or test (bool, N). Their text is held in memory, with 12 bytes a word.
         training: which are searched (bool, N).
         spec: n-gram lengths, common phrases and overlap.
@@ -90,11 +93,10 @@ def find_contamination(
         `evaluation_documents`, of `unsearchable_items` among them, and of `repeated_items`, which some training
         document repeats.
     """
-    num, columns = len(training), ("document_id", "corpus", "text")
-    documents = documents.select(columns)
+    num, documents = len(training), with_targets(documents)
     if against is not None:
         num_further = against.select(pl.len()).collect().item()
-        documents = pl.concat([documents, against.select(columns)])
+        documents = pl.concat([documents, with_targets(against)])
         evaluation = np.append(evaluation, np.ones(num_further, np.bool_))
         training = np.append(training, np.zeros(num_further, np.bool_))
     needles = read_needles(documents, evaluation, spec)

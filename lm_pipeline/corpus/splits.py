@@ -47,7 +47,8 @@ def split_documents(
 
     Args:
         unique: `unique.parquet` of `find_duplicates`.
-        documents: the same documents in the same order: `document_id`, `corpus`, `text`, `group` and `num_bytes`.
+        documents: the same documents in the same order: `document_id`, `corpus`, `text`, `target`, `group` and
+            `num_bytes`.
         ledger: the ledger written last time, or None.
         spec: fractions and seed.
         decontamination: its parameters, or None to leave training text as it is.
@@ -55,7 +56,7 @@ def split_documents(
             `group`, `split`, `exclusion`; exactly one of the last two is null), `contamination.parquet` and
             `evaluation_documents.parquet` (see `decontamination.py`) and `ledger.parquet` (`key`:
             "document:<text_hash>" or "group:<corpus>:<group>", `split`; by key).
-        against: documents of further corpora that must not be trained on: `document_id`, `corpus` and `text`.
+        against: documents of further corpora that must not be trained on: `document_id`, `corpus`, `text`, `target`.
 
     Returns:
         `documents_in`, the number of documents by split and by exclusion, `bytes` (by split), `per_corpus` (the same

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lm_pipeline.corpus.minhash import ngram_hashes
 from lm_pipeline.corpus.owners import Owners, owners_of
-from lm_pipeline.corpus.words import hashed_words_by_kind
+from lm_pipeline.corpus.words import count, hashed_words_by_kind
 from lm_pipeline.specs.dataset import Decontamination
 
 _BATCH_ROWS = 4096
@@ -26,7 +26,7 @@ SHORTEST_ITEM = 3
 class Needles:
     """What is searched for: hashes of n-grams and of items, ascending, and the evaluation documents (E) they are of."""
 
-    documents: pl.DataFrame  # the evaluation documents: `document_id`, `corpus`, `text`
+    documents: pl.DataFrame  # the evaluation documents: `document_id`, `corpus`, `text` (with the target)
     searchable: NDArray[np.bool_]  # by evaluation document
     num_ngrams: NDArray[np.int64]  # distinct ones by evaluation document
     ngrams: NDArray[np.uint64]
@@ -102,6 +102,10 @@ def _sums(flags: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.in
     return sums[np.minimum(begins + lengths, len(flags))] - sums[begins]
 
 
+def _is_searchable(found: TextNgrams, own: slice) -> bool:
+    return own.stop - own.start >= SHORTEST_ITEM and bool(found.letters[own].any())
+
+
 def _length_of(found: TextNgrams, own: slice, spec: Decontamination) -> int:
     """Words of a text's n-grams: which kind is the more frequent."""
     return spec.ngram_characters if 2 * found.ideographs[own].mean() > 1 else spec.ngram
@@ -119,33 +123,41 @@ def chosen_documents(
         begin += len(batch)
 
 
+def with_targets(documents: pl.LazyFrame) -> pl.LazyFrame:
+    """`document_id`, `corpus`, `text` with the target below it, where there is one, and `source`: the text alone."""
+    text = pl.concat_str("text", "target", separator="\n", ignore_nulls=True)
+    return documents.select("document_id", "corpus", text=text, source="text")
+
+
 def read_needles(documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: Decontamination) -> Needles:
     """What to search for: n-grams of evaluation documents, and those of less than two as a whole.
+
+    `documents` are those of `with_targets`: where a document has a target, its source alone is an item as well.
 
     Memory: per word of evaluation text about 12 bytes and the text itself; twice as much while it is sorted.
     """
     ngrams, ngram_of = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
     items: list[tuple[int, int]] = []
     prefixes, lengths = set(), set()
-    num_ngrams, searchable, kept = [], [], [documents.head(0).collect()]
+    num_ngrams, searchable, kept = [], [], [documents.head(0).drop("source").collect()]
     for batch, _ in chosen_documents(documents, evaluation):
         found = TextNgrams.of(batch["text"], spec)
-        for begin, end in pairwise(found.offsets):
-            own = slice(begin, end)
-            num_words = int(end - begin)
-            searchable.append(num_words >= SHORTEST_ITEM and bool(found.letters[own].any()))
+        for (begin, end), num_of_source in zip(pairwise(found.offsets), count(batch["source"]).tolist(), strict=True):
+            document, whole = len(searchable), slice(begin, end)
+            searchable.append(_is_searchable(found, whole))
             num_ngrams.append(0)
             if not searchable[-1]:
                 continue
-            document = len(searchable) - 1
-            if num_words < 2 * _length_of(found, own, spec):
-                items.append((int(ngram_hashes(found.words[own], num_words)[0]), document))
-                prefixes.add(int(ngram_hashes(found.words[own], SHORTEST_ITEM)[0]))
-                lengths.add(num_words)
-            ngrams.append(np.unique(found.ngrams[own][found.counted[own]]))
+            for stop in dict.fromkeys((end, begin + num_of_source)):
+                item = slice(begin, stop)
+                if _is_searchable(found, item) and stop - begin < 2 * _length_of(found, item, spec):
+                    items.append((int(ngram_hashes(found.words[item], stop - begin)[0]), document))
+                    prefixes.add(int(ngram_hashes(found.words[item], SHORTEST_ITEM)[0]))
+                    lengths.add(stop - begin)
+            ngrams.append(np.unique(found.ngrams[whole][found.counted[whole]]))
             ngram_of.append(np.full(len(ngrams[-1]), document, np.int32))
             num_ngrams[-1] = len(ngrams[-1])
-        kept.append(batch)
+        kept.append(batch.drop("source"))
     hashes, ngram_lists, owners = owners_of(np.concatenate(ngrams), np.concatenate(ngram_of))
     keys, item_lists, more = owners_of(
         np.array([key for key, _ in items], np.uint64), np.array([document for _, document in items], np.int32)

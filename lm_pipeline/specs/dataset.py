@@ -68,7 +68,8 @@ class Decontamination(Spec):
     min_overlap: Fraction = 0.5
     """From this fraction on of the n-grams of an evaluation document, or of a paragraph, common phrases are a hit."""
     against: tuple[str, ...] = ()
-    """Further corpora whose text must not be trained on, such as benchmarks. They are not part of the dataset."""
+    """Further corpora whose text must not be trained on, such as benchmarks: all their documents, whatever their
+    filters say. They are not part of the dataset."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "Decontamination":

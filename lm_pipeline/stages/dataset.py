@@ -14,7 +14,7 @@ from lm_pipeline.specs.pretrained import Pretrained
 from lm_pipeline.stages import versions
 from lm_pipeline.stages.dataset_documents import documents_with_splits, read_corpora
 from lm_pipeline.stages.pretrained import tokenizer_outside, write_tokenizer
-from lm_pipeline.stages.splits import AGAINST, write_splits
+from lm_pipeline.stages.splits import AGAINST, rejected_evaluation, write_splits
 from lm_pipeline.stages.unique_documents import write_unique
 
 BASELINE_SPEC = {"num_bootstrap": 1000, "confidence": 0.95, "seed": 0}
@@ -25,10 +25,8 @@ def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
     """The nodes of a dataset, all but its leaderboard (see `stages.leaderboard`)."""
     documents = {corpus: f"documents/{corpus}" for corpus in spec.corpora}
     whole = spec.model_dump(mode="json")
-    against = {
-        f"{AGAINST}{corpus}": f"documents/{corpus}"
-        for corpus in (spec.decontamination.against if spec.decontamination else ())
-    }
+    evaluation = spec.decontamination.against if spec.decontamination else ()
+    against = {f"{AGAINST}{corpus}": f"documents/{corpus}" for corpus in evaluation}
     model = {"quality_model": f"{name}/quality_model"} if spec.quality else {}
 
     def node(stage: str, inputs: Mapping[str, str], fields: Mapping[str, Any], write: Any) -> Node:
@@ -55,11 +53,14 @@ def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
             },
             lambda build: write_unique(spec, build),
         ),
-        node(
-            "splits",
-            {"unique": f"{name}/unique_documents", **documents, **against},
-            {"dataset": name, "split": whole["split"], "decontamination": whole["decontamination"]},
-            lambda build: write_splits(name, spec, build),
+        dataclasses.replace(
+            node(
+                "splits",
+                {"unique": f"{name}/unique_documents", **documents, **against},
+                {"dataset": name, "split": whole["split"], "decontamination": whole["decontamination"]},
+                lambda build: write_splits(name, spec, build),
+            ),
+            outside=(lambda home: rejected_evaluation(evaluation, home)) if evaluation else None,
         ),
         node(
             "statistics",

@@ -2,17 +2,19 @@
 
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lm_pipeline import locks
 from lm_pipeline.allocator import return_memory
-from lm_pipeline.artifacts import Artifact, Staging
-from lm_pipeline.errors import MissingArtifactError
+from lm_pipeline.artifacts import Artifact, Staging, Store
+from lm_pipeline.errors import InputError, MissingArtifactError
 from lm_pipeline.graph import Build, numbers
+from lm_pipeline.home import Home
 from lm_pipeline.provenance import provenance
 from lm_pipeline.specs import DatasetSpec
 from lm_pipeline.stages import versions
-from lm_pipeline.stages.dataset_documents import REPEATED, as_cut, documents_of, file_digest, files_digest, read_corpora
+from lm_pipeline.stages.dataset_documents import REPEATED, as_cut, documents_of, file_digest, files_digest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +28,7 @@ def write_splits(name: str, spec: DatasetSpec, build: Build) -> None:
     from lm_pipeline.corpus.splits import split_documents
 
     return_memory()
-    unique = build.inputs["unique"]
+    unique, evaluation = build.inputs["unique"], _evaluation_corpora(build)
     # A ref of its own for each seed: who tries another seed and comes back finds the splits that were decided.
     ledger_ref = f"{name}/split_ledger/{spec.split.seed}"
     lock = build.store.root / "work" / f"{ledger_ref}.lock"
@@ -39,8 +41,9 @@ def write_splits(name: str, spec: DatasetSpec, build: Build) -> None:
             spec.split,
             spec.decontamination,
             build.staging.path,
-            against=_against(build),
+            against=_against(evaluation, build) if evaluation else None,
         )
+        summary["warnings"] += _not_searched_for(evaluation, build)
         grown = _grow_ledger(name, spec, ledger, build)
         build.store.set_ref(ledger_ref, grown)
     build.staging.parts = [grown]
@@ -50,14 +53,68 @@ def write_splits(name: str, spec: DatasetSpec, build: Build) -> None:
         content.append(REPEATED)
     build.staging.content_digest = files_digest(build, content)
     build.staging.summary = summary
+    for warning in summary["warnings"]:
+        build.log(warning)
     build.log(f"train {summary['train']:,}, validation {summary['validation']:,}, test {summary['test']:,} documents")
     build.spool.metrics(0, numbers(summary))
 
 
-def _against(build: Build) -> "pl.LazyFrame | None":
-    """The documents of further corpora whose text must not be trained on."""
+def rejected_evaluation(corpora: Sequence[str], home: Home) -> dict[str, str]:
+    """Digests of what cleaning rejected of evaluation corpora, which is searched for as well.
+
+    The content of a corpus as other stages read it, and so its digest among the inputs, is what it kept.
+    """
+    store = Store(home.artifacts)
+    found = {corpus: store.ref(f"documents/{corpus}") for corpus in corpora}
+    return {name: corpus.summary["row_digests"]["rejected"] for name, corpus in found.items() if corpus}
+
+
+def _evaluation_corpora(build: Build) -> dict[str, Artifact]:
+    """The corpora that are searched for and are not part of the dataset, by name.
+
+    Raises:
+        InputError: one of them has no document.
+    """
     roles = [role for role in build.inputs if role.startswith(AGAINST)]
-    return read_corpora(build, roles) if roles else None
+    corpora = {role.removeprefix(AGAINST): build.inputs[role] for role in roles}
+    for name, corpus in corpora.items():
+        if corpus.summary["documents"] == 0:
+            raise InputError(
+                f"decontamination.against names the corpus {name!r}, which has no document to search for: of its"
+                f" {corpus.summary['records_in']:,} records {corpus.summary['quarantined']:,} could not be read"
+                f" (`lm-pipeline inspect {name}` says why). Mend its source, or take it out of `against`."
+            )
+    return corpora
+
+
+def _against(corpora: Mapping[str, Artifact], build: Build) -> "pl.LazyFrame":
+    """All documents of the evaluation corpora: what is too short to train on is a question all the same."""
+    import polars as pl
+
+    from lm_pipeline.corpus.documents import clean_parts, read_kept_and_rejected
+
+    parts = [clean_parts(corpus, build.store.open_parts(corpus)) for corpus in corpora.values()]
+    return pl.concat(read_kept_and_rejected(own) for own in parts)
+
+
+def _not_searched_for(corpora: Mapping[str, Artifact], build: Build) -> list[str]:
+    """What to say about evaluation text that could not be searched for."""
+    import polars as pl
+
+    table = pl.read_parquet(build.staging.path / "evaluation_documents.parquet", columns=["corpus", "searchable"])
+    searchable = dict(table.group_by("corpus").agg(pl.col("searchable").any()).iter_rows())
+    unreadable = {name: corpus.summary["quarantined"] for name, corpus in corpora.items()}
+    return [
+        f"Records of the evaluation corpus {name!r} that could not be read and are not searched for: {number:,}"
+        f" (`lm-pipeline inspect {name}` says why)."
+        for name, number in unreadable.items()
+        if number
+    ] + [
+        f"Nothing of the evaluation corpus {name!r} can be searched for: its documents have fewer than 3 words or no"
+        " letter. Does a rule of its cleaning remove the lines?"
+        for name in corpora
+        if not searchable[name]
+    ]
 
 
 def _ledger(ref: str, build: Build) -> Artifact | None:

@@ -82,6 +82,7 @@ def _dataset(folder: Path) -> Path:
             "date": ["2024-05-01", None, "2023", "2025-01-01T00:00:00Z", *[None] * 6],
             "num_characters": [len(text) for text in texts],
             "text": texts,
+            "target": pl.Series([None] * len(texts), dtype=pl.String),
             "group": ["a", "b", None, "c", "d", "e", "a", None, None, "b"],
             "num_bytes": [len(text.encode()) for text in texts],
         }

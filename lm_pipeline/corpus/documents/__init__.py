@@ -19,6 +19,7 @@ from lm_pipeline.corpus.documents.read import (
     decisions_file,
     in_order,
     read_documents,
+    read_kept_and_rejected,
     read_rejected,
 )
 from lm_pipeline.corpus.documents.summaries import merge_summaries
@@ -35,6 +36,7 @@ __all__ = [
     "merge_summaries",
     "plan_parts",
     "read_documents",
+    "read_kept_and_rejected",
     "read_plan",
     "read_rejected",
     "write_plan",

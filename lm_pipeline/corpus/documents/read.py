@@ -55,6 +55,11 @@ def read_rejected(parts: Sequence[CleanPart]) -> pl.LazyFrame:
     return _side_by_side(parts).filter(~pl.col("kept")).select(*DOCUMENTS, *STATISTICS, "reasons")
 
 
+def read_kept_and_rejected(parts: Sequence[CleanPart]) -> pl.LazyFrame:
+    """All documents of several parts, whatever was decided on them, in canonical order: as `read_documents`."""
+    return _side_by_side(parts).select(*DOCUMENTS, *STATISTICS)
+
+
 def _side_by_side(parts: Sequence[CleanPart]) -> pl.LazyFrame:
     schema = pl.Schema({**DOCUMENTS, **STATISTICS, **DECISIONS})
     return in_order([(part.documents, part.statistics, part.decisions) for part in parts], schema)

@@ -62,6 +62,7 @@ def write_batch(folder: Path, batch: Batch) -> Part:
             "record": range(num),
             "date": [None] * num,
             "text": [text for text, _ in batch.rows],
+            "target": [None] * num,
             "group": [group for _, group in batch.rows],
             "num_bytes": [len(text.encode()) for text, _ in batch.rows],
         }

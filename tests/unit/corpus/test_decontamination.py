@@ -13,22 +13,26 @@ from lm_pipeline.specs.dataset import Decontamination
 
 SPEC = Decontamination()
 
+Text = str | tuple[str, str]
+"""A document's text, or its text and its target."""
+
 
 def search(
-    evaluation: list[str], training: list[str], spec: Decontamination = SPEC
+    evaluation: list[Text], training: list[Text], spec: Decontamination = SPEC
 ) -> tuple[list[dict], dict[str, Any]]:
     hits, _, counts = report(evaluation, training, spec)
     return hits, counts
 
 
 def report(
-    evaluation: list[str], training: list[str], spec: Decontamination = SPEC
+    evaluation: list[Text], training: list[Text], spec: Decontamination = SPEC
 ) -> tuple[list[dict], list[dict], dict[str, Any]]:
     """Rows by pair, rows by evaluation document, and counts."""
-    texts = [*evaluation, *training]
+    texts = [text if isinstance(text, tuple) else (text, None) for text in (*evaluation, *training)]
     ids = [f"e{row}" for row in range(len(evaluation))] + [f"t{row}" for row in range(len(training))]
-    schema = {"document_id": pl.String, "corpus": pl.String, "text": pl.String}
-    columns = {"document_id": ids, "corpus": ["c"] * len(texts), "text": texts}
+    schema = dict.fromkeys(("document_id", "corpus", "text", "target"), pl.String)
+    columns = {"document_id": ids, "corpus": ["c"] * len(texts)}
+    columns |= {"text": [text for text, _ in texts], "target": [target for _, target in texts]}
     frame = pl.DataFrame(columns, schema=schema).lazy()
     held_out = np.arange(len(texts)) < len(evaluation)
     hits, items, contaminated, counts = find(frame, held_out, spec)
@@ -176,6 +180,31 @@ def test_short_items_must_cover_half_of_a_paragraphs_words() -> None:
     assert hits[0]["overlap"] == pytest.approx(6 / 8)
     together, _ = search([item, "It is Paris."], [f"{item} It is Paris. One two three four"])
     assert together[0]["overlap"] == pytest.approx(9 / 13)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_questions_are_found_with_and_without_their_answers_and_short_answers_alone_are_not(language: str) -> None:
+    generator = np.random.default_rng(13)
+    question, answer, other = {
+        "en": ("Which river runs through the capital of France?", "It is the Seine", "Name a river in Paris."),
+        "zh": ("流经法国首都巴黎的是哪一条河？", "是塞纳河", "巴黎的河叫什么？"),
+    }[language]
+    long_answer = sentence(generator, 30, language)
+    training: list[Text] = [
+        question,
+        f"{question} {answer}",
+        (question, other),
+        (other, long_answer),
+        f"{other} {long_answer}",
+        answer,
+        (other, answer),
+        sentence(generator, 60, language),
+    ]
+    hits, items, counts = report([(question, answer), ("?", long_answer), ("1", "2")], training)
+    named = [(hit["document_id"], hit["evaluation_document_id"]) for hit in hits]
+    assert named == [("t0", "e0"), ("t1", "e0"), ("t2", "e0"), ("t3", "e1"), ("t4", "e1")]
+    assert [item["searchable"] for item in items] == [True, True, False]
+    assert counts["unsearchable_items"] == 1
 
 
 def test_ngrams_without_a_letter_do_not_count() -> None:

@@ -83,6 +83,7 @@ def decide(
     unique.write_parquet(folder / "unique.parquet")
     frame = unique.select("document_id", "corpus").with_columns(
         text=pl.Series([document.text for document in documents], dtype=pl.String),
+        target=pl.lit(None, pl.String),
         group=pl.Series([document.group for document in documents], dtype=pl.String),
         num_bytes=pl.Series([len(document.text.encode()) for document in documents], dtype=pl.Int64),
     )

@@ -9,7 +9,7 @@ from assets.checks import CHECKS
 from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.corpus.decontamination import MAX_NAMED
 from lm_pipeline.corpus.documents import clean_parts, read_documents
-from lm_pipeline.errors import MissingArtifactError, SpecError
+from lm_pipeline.errors import InputError, MissingArtifactError, SpecError
 from lm_pipeline.overview import overview
 from lm_pipeline.project import Project
 from lm_pipeline.stages.dataset import first_hits
@@ -133,6 +133,54 @@ def test_the_first_hits_are_had_without_the_rest_of_the_table(tmp_path: Path) ->
     with pytest.raises(pl.exceptions.ComputeError):
         pl.read_parquet(path)
     assert first_hits(path, 20) == expected
+
+
+def declare(project: TinyProject, name: str, lines: list[bytes]) -> None:
+    """A corpus of JSON lines that is cleaned as every corpus is by default."""
+    folder, declared = project.home.raw / name, project.defs / "corpora" / name
+    for made in (folder, declared):
+        made.mkdir(parents=True)
+    (folder / "a.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    attributes = f"  source: {{kind: path, path: {folder}}}\n  fields: {{text: question, target: answer}}\n"
+    (declared / "defs.yaml").write_text(f"type: assets.Corpus\nattributes:\n{attributes}")
+
+
+def test_evaluation_text_is_searched_for_whether_cleaning_keeps_it_or_not(tiny_fresh: TinyProject) -> None:
+    question, chinese = " ".join(english_text(20).split()[:35]), chinese_text(20)[:35]
+    answer = " ".join(english_text(30).split()[:20])
+    rows = [(question, "no"), (chinese, "不"), ("Which one?", answer)]
+    lines = [json.dumps({"question": text, "answer": target}).encode() for text, target in rows]
+    declare(tiny_fresh, "benchmark", [*lines, b'{"question": \xff}'])
+    tiny_fresh.edit("tiny", "attributes:\n", "attributes:\n  decontamination: {against: [benchmark]}\n")
+    splits = build(tiny_fresh, "unique_documents", "splits")["splits"]
+    benchmark = Store(tiny_fresh.home.artifacts).ref("documents/benchmark")
+    assert benchmark is not None
+    assert (benchmark.summary["kept"], benchmark.summary["rejected"], benchmark.summary["quarantined"]) == (0, 3, 1)
+    items = pl.read_parquet(splits.path("evaluation_documents.parquet")).filter(corpus="benchmark")
+    assert items.select("searchable", pl.col("num_documents") > 0).rows() == [(True, True)] * 3
+    assert any("evaluation corpus 'benchmark' that could not be read" in line for line in splits.summary["warnings"])
+    # One question more is another search, although the corpus has kept what it kept before: nothing.
+    more = json.dumps({"question": " ".join(english_text(22).split()[:35]), "answer": "no"}).encode()
+    (tiny_fresh.home.raw / "benchmark" / "a.jsonl").write_bytes(b"\n".join([*lines, more]))
+    again = build(tiny_fresh, "splits")["splits"]
+    items = pl.read_parquet(again.path("evaluation_documents.parquet")).filter(corpus="benchmark")
+    assert items.select("searchable", pl.col("num_documents") > 0).rows() == [(True, True)] * 4
+    assert "tiny/splits" not in tiny_fresh.not_current()
+
+
+@pytest.mark.parametrize("lines", [[b""], [b'{"question": \xff}', b"{}"]])
+def test_an_evaluation_corpus_without_a_document_is_an_error(tiny_fresh: TinyProject, lines: list[bytes]) -> None:
+    declare(tiny_fresh, "benchmark", lines)
+    tiny_fresh.edit("tiny", "attributes:\n", "attributes:\n  decontamination: {against: [benchmark]}\n")
+    with pytest.raises(InputError, match="'benchmark', which has no document"):
+        build(tiny_fresh, "unique_documents", "splits")
+
+
+def test_evaluation_text_that_no_search_can_find_is_told(tiny_fresh: TinyProject) -> None:
+    declare(tiny_fresh, "benchmark", [b'{"question": "Why?", "answer": "Yes"}'])
+    tiny_fresh.edit("tiny", "attributes:\n", "attributes:\n  decontamination: {against: [benchmark]}\n")
+    splits = build(tiny_fresh, "unique_documents", "splits")["splits"]
+    assert any("Nothing of the evaluation corpus 'benchmark'" in line for line in splits.summary["warnings"])
 
 
 def test_unknown_corpora_are_named(rich: TinyProject) -> None:
