@@ -8,15 +8,34 @@ import mwparserfromhell
 from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Text, Wikilink
 from mwparserfromhell.wikicode import Wikicode
 
-_NO_TEXT = {"gallery", "imagemap", "math", "ref", "references", "score", "syntaxhighlight", "table", "templatestyles"}
-_NO_TEXT |= {"timeline"}
-_COMMENT_OR_NOTE = re.compile(r"<!--.*?-->|<ref\b[^<>]*/>|<ref\b[^<>]*>.*?</ref\s*>", re.DOTALL | re.IGNORECASE)
-_BRACES = re.compile(r"\{\{|\}\}|\{\||\|\}")
+_NO_TEXT = {"gallery", "graph", "hiero", "imagemap", "inputbox", "mapframe", "maplink", "math", "ref", "references"}
+_NO_TEXT |= {"score", "syntaxhighlight", "table", "templatedata", "templatestyles", "timeline"}
+_VERBATIM = {"ce", "chem", "nowiki", "pre", "source"}
+_CODE = {"code", "kbd", "samp", "tt", "var"}
+_OPAQUE = re.compile(
+    rf"""<!--.*?-->
+    |<(?P<name>{"|".join(sorted((_NO_TEXT | _VERBATIM | _CODE) - {"table"}))})(?=[\s/>])[^<>]*+
+    (?:(?<=/)>|(?<!/)>(?P<inside>[^<]*+(?:<(?!/?(?P=name)[\s/>])[^<]*+)*+)</(?P=name)\s*>)""",
+    re.DOTALL | re.IGNORECASE | re.VERBOSE,
+)
+"""Tags whose insides are no wikitext, and such around code; one that is opened again before its end has none."""
+
+_MARKS = "{}()_'"
+_STAND_INS = "".join(map(chr, range(0xFDD0, 0xFDD0 + len(_MARKS))))  # no characters, reserved for use within programs
+_HIDE_ALL = str.maketrans(_MARKS, _STAND_INS)
+_HIDE_IN_CODE = str.maketrans(_MARKS[:-1], _STAND_INS[:-1])  # quotes are italics there, as everywhere
+_SHOW = str.maketrans(_STAND_INS, _MARKS)
+_HEADING = r"^==[^\n]*=[ \t]*$"
+_BRACES = re.compile(rf"\{{{{2,}}|\}}{{2,}}|{_HEADING}", re.MULTILINE)
+_TABLE_ENDS = re.compile(rf"^[ \t:*#;]*\{{\||^[ \t]*\|\}}(?!\}})|{_HEADING}", re.MULTILINE)
+_PARAGRAPH_END = re.compile(r"\n[ \t]*\n(?!\s*[|!])")
 _VARIANT = re.compile(r"-\{(?:[A-Za-z;\-]*\|)?([^{}]*)\}-")
 _VARIANT_NAME = re.compile(r"^\s*zh(?:-\w+)?\s*:\s*")
 _MAGIC = re.compile(r"__[A-Z]+__|'{2,5}")
 _EMPTY_PARENTHESES = re.compile(r"\s?[(（][\s,，;；、:：]*[)）]")
-_LOST_IN_PARENTHESES = re.compile(r"(?<=[(（])[\s,，;；、]+|[\s,，;；、]+(?=[)）])")  # around a template that is gone
+_LOST_IN_PARENTHESES = re.compile(  # around a template that is gone
+    r"(?<=[(（])[\s,，;；、]+|(?<![\s,，;；、])[\s,，;；、]+(?=[)）])"
+)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -30,34 +49,84 @@ def plain_text(wikitext: str, aside: Sequence[str] = ()) -> str:
     Returns:
         Paragraphs divided by empty lines, headings on lines of their own. Of `-{zh-hans:…;zh-hant:…}-`, the first.
     """
-    bare = _VARIANT.sub(_first_variant, _without_braces(_COMMENT_OR_NOTE.sub("", wikitext)))
+    bare = _OPAQUE.sub(_set_aside, wikitext)
+    bare = _without_spans(bare, *_templates(bare))
+    bare = _VARIANT.sub(_first_variant, _without_spans(bare, *_tables(bare)))
     code = mwparserfromhell.parse(bare, skip_style_tags=True)
     text = _render(code, _lowered(tuple(aside)))
-    text = _LOST_IN_PARENTHESES.sub("", _EMPTY_PARENTHESES.sub("", _MAGIC.sub("", text)))
+    text = _LOST_IN_PARENTHESES.sub("", _EMPTY_PARENTHESES.sub("", _MAGIC.sub("", text))).translate(_SHOW)
     return _BLANK_LINES.sub("\n\n", "\n".join(line.strip() for line in text.split("\n"))).strip()
 
 
-def _without_braces(wikitext: str) -> str:
-    """Drop templates `{{…}}` and tables `{|…|}`, nested too, in one pass; the parser takes several times as long.
+def _set_aside(match: re.Match[str]) -> str:
+    """What is left of an opaque tag: nothing, or itself with stand-ins for the characters that would be markup."""
+    name, inside = (match["name"] or "").lower(), match["inside"] or ""
+    if not name or name in _NO_TEXT:
+        return ""
+    if name in _CODE:  # templates work there, but their braces are counted apart
+        inside = _OPAQUE.sub(_set_aside, inside)
+        hidden = _without_spans(inside, _templates(inside)[0], []).translate(_HIDE_IN_CODE)
+    else:
+        hidden = inside.translate(_HIDE_ALL)
+    start, end = match.span("inside") if match["inside"] is not None else (match.end(), match.end())
+    return match.string[match.start() : start] + hidden + match.string[end : match.end()]
 
-    What is opened and never closed goes to the end of its paragraph, which is where it stops making sense.
+
+def _templates(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
+    """Where `{{…}}` and `{{{…}}}` are, and where those begin that have no end.
+
+    Braces are matched as MediaWiki does it, three at most, from the inside out; the parser takes several times as long.
+    None reaches beyond a heading: its end was forgotten.
     """
+    opened: list[tuple[int, int]] = []  # where, and how many braces
+    closed: list[tuple[int, int]] = []
+    unclosed: list[int] = []
+    for run in _BRACES.finditer(wikitext):
+        at, num_left = run.start(), len(run[0])
+        if run[0][0] == "{":
+            opened.append((at, num_left))
+        elif run[0][0] == "=":
+            unclosed += [start for start, _ in opened]
+            opened.clear()
+        else:
+            while num_left >= 2 and opened:
+                start, num_open = opened.pop()
+                num_matched = min(num_left, num_open, 3)
+                num_open, num_left, at = num_open - num_matched, num_left - num_matched, at + num_matched
+                closed.append((start + num_open, at))
+                if num_open >= 2:
+                    opened.append((start, num_open))
+    return closed, unclosed + [start for start, _ in opened]
+
+
+def _tables(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
+    """As `_templates`, of `{|…|}`. Both begin a line; an end without a beginning is a table of its own."""
+    opened: list[int] = []
+    closed: list[tuple[int, int]] = []
+    unclosed: list[int] = []
+    for mark in _TABLE_ENDS.finditer(wikitext):
+        if mark[0].endswith("{|"):
+            opened.append(mark.start())
+        elif mark[0].endswith("|}"):
+            closed.append((opened.pop() if opened else mark.start(), mark.end()))
+        else:
+            unclosed += opened
+            opened.clear()
+    return closed, unclosed + opened
+
+
+def _without_spans(text: str, closed: list[tuple[int, int]], unclosed: list[int]) -> str:
+    """Cut spans out; what is opened and never closed goes to the end of its paragraph, where it stops making sense."""
     kept: list[str] = []
-    depth = start = 0
-    for brace in _BRACES.finditer(wikitext):
-        if brace[0] in {"{{", "{|"}:
-            if depth == 0:
-                kept.append(wikitext[start : brace.start()])
-                start = brace.start()
-            depth += 1
-        elif depth:
-            depth -= 1
-            if depth == 0:
-                start = brace.end()
-    rest = wikitext[start:]
-    if depth:
-        rest = rest[end:] if (end := rest.find("\n\n")) >= 0 else ""
-    return "".join([*kept, rest])
+    at = 0
+    for start, end in sorted([*closed, *((start, -1) for start in unclosed)]):
+        if start < at and end <= at:
+            continue
+        kept.append(text[at:start])
+        at = end
+        if end < 0:
+            at = found.start() if (found := _PARAGRAPH_END.search(text, start)) else len(text)
+    return "".join([*kept, text[at:]])
 
 
 def _render(code: Wikicode | None, aside: frozenset[str]) -> str:

@@ -26,6 +26,60 @@ def test_what_a_reader_sees_stays(source, expected):
     assert [line.strip() for line in found.split("\n")] == expected.split("\n")
 
 
-@pytest.mark.parametrize("brace", ["[[", "{{", "{|", "}}", "''''", "== "])
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "导数<math>{{\\rm d}y \\over {\\rm d}x}</math>的定义。\n\n第一段。\n\n根<math>\\sqrt{x_{1}}</math>完。",
+            "导数的定义。\n\n第一段。\n\n根完。",
+        ),
+        (
+            "The <math>a_{i_{j}}</math> are\n\nA paragraph.\n\n<math display=block>{{a}</math> known.",
+            "The  are\n\nA paragraph.\n\nknown.",
+        ),
+        ("在<code>{{</code>和<code>}}</code>之间。", "在{{和}}之间。"),
+        ("Call <code>main()</code>, then <code>f({{tl|x}}__FILE__)</code>.", "Call main(), then f(__FILE__)."),
+        ("写<nowiki>{{模板}}和'''粗体'''，&lt;</nowiki>即可", "写{{模板}}和'''粗体'''，<即可"),
+        ("<pre>\nset = {{1}, ()}\n</pre>\nText }.", "set = {{1}, ()}\n\nText }."),
+        ("<code><nowiki>{{x}}</nowiki></code>", "{{x}}"),
+        ("<syntaxhighlight lang=c>int a[] = {{0}, {1</syntaxhighlight>正文。", "正文。"),
+        ("A<graph>{{{</graph>B<nowiki/>C<math/>D", "ABCD"),
+        ("前<!-- {{ -->中{{模板|<nowiki>}}</nowiki>}}后", "前中后"),
+    ],
+)
+def test_braces_within_math_and_code_are_none_of_templates(source, expected):
+    assert plain_text(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("长江{{cite web|url=x|title=|}}是中国最长的河流。", "长江是中国最长的河流。"),
+        ("The {{lang|en\n|}} river\n{{Infobox\n| a = {{b|}}\n|}}is long.", "The  river\nis long."),
+        ("甲{{{1|}}}乙{{{{{x}}}|y}}丙", "甲乙丙"),
+        ("the set {a, {{{b}}}} and {{{c}}, d}", "the set {a, } and {, d}"),
+        ("表\n{| class=a\n| {{x|}}\n:{|\n| 内\n|}\n|}\n后", "表\n\n后"),
+        ("He wrote {| and |} here.", "He wrote {| and |} here."),
+    ],
+)
+def test_templates_and_tables_end_where_mediawiki_ends_them(source, expected):
+    assert plain_text(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{信息框\n| 名 = {{甲}}\n\n第一段{{乙}}。\n\n第二段。", "第一段。\n\n第二段。"),
+        ("{{Box|\n\nOne.\n\n== Head ==\nTwo.\n\nThree. }}", "One.\n\nHead\nTwo.\n\nThree. }}"),
+        ("{| class=a\n| x\n\n| y\n{{end}}\n\n第一段。\n\n== 题 ==\n第二段。\n|}", "第一段。\n\n题\n第二段。"),
+        ("One {{a\n\n{{b}} Two.\n\nThree {{c|{{d}} four.\n\nFive.", "One\n\nTwo.\n\nThree\n\nFive."),
+        ("甲<math>x\n\n第一段。\n\n乙<math>{y}</math>丙", "甲<math>x\n\n第一段。\n\n乙丙"),
+    ],
+)
+def test_braces_and_tags_without_end_swallow_no_paragraph(source, expected):
+    assert plain_text(source) == expected
+
+
+@pytest.mark.parametrize("brace", ["[[", "{{", "{{ ", "{|", "{|\n", "}}", "|}\n", "''''", "== "])
 def test_markup_without_end_takes_linear_time(brace):
     plain_text(brace * 20_000)

@@ -85,6 +85,9 @@ def test_a_real_dump_is_read(reading, shared_data):
     articles = [item for item in records if isinstance(item, Record)]
     assert len(articles) == 106
     assert {item.reason for item in records if not isinstance(item, Record)} == {"skipped"}
-    assert not any(mark in item.text for item in articles for mark in ("{{", "[[", "<ref", "thumb|"))
+    assert not any(mark in item.text for item in articles for mark in ("{{", "}}", "[[", "<ref", "<math", "thumb|"))
+    (ascii_article,) = [item for item in articles if "}" in item.text]
+    assert "{ a[i] = '\\n'; }" in ascii_article.text
+    assert "and is therefore omitted from this chart" in ascii_article.text
     assert articles[0].title == "Anarchism"
     assert articles[0].text.startswith("Anarchism is a political philosophy")
