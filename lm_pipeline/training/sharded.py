@@ -1,9 +1,9 @@
 """Checkpoints that several processes write together, by torch.distributed.checkpoint.
 
 Each process writes the parts that it holds; what all hold is written once. A checkpoint can be read by any number of
-processes: each reads what its share of the weights needs. With `asynchronous`, tensors are copied first and written
-behind the training's back. The copy is ours: torch's own once wrote CPU tensors as the next step had changed them
-(pytorch/pytorch #144657).
+processes: each reads what its share of the weights needs. With `asynchronous`, torch copies tensors first and writes
+behind the training's back. It once wrote CPU tensors as the next step had changed them (pytorch/pytorch #144657); the
+versions that are allowed here copy them, and `tests/distributed` holds them to that.
 """
 
 import threading
@@ -76,8 +76,7 @@ class Saver:
             self._seal(staging, step, checkpoint.state)
             self.world.wait()
             return
-        copies = {name: tensor.detach().clone() for name, tensor in checkpoint.tensors.items()}
-        self._pending = async_save(copies, storage_writer=writer, process_group=self._group)
+        self._pending = async_save(checkpoint.tensors, storage_writer=writer, process_group=self._group)
         self._sealing = threading.Thread(target=self._seal_later, args=(staging, step, checkpoint.state))
         self._sealing.start()
 

@@ -5,23 +5,28 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from lm_pipeline.launch import die_with_parent
 from lm_pipeline.specs.model import GruModel, TransformerModel
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training import loop
+from lm_pipeline.training import loop, sharded
+from lm_pipeline.training.beginning import begin
 from lm_pipeline.training.job import Job
 from lm_pipeline.training.parallel import joined_world
 from lm_pipeline.training.plan import TokenStream
 from lm_pipeline.training.progress import Reporter
 from lm_pipeline.training.request import train_from_request
+from lm_pipeline.training.session import Session
+from lm_pipeline.training.world import whole
 
 SPECS = {
     "gru": GruModel(num_layers=2, width=16),
@@ -98,6 +103,43 @@ def train_in_process(rank: int, size: int, port: int, *arguments: Any) -> None:
 def train_request_in_process(rank: int, size: int, port: int, path: Path) -> None:
     be_rank(rank, size, port)
     sys.exit(train_from_request(path))
+
+
+class Held(FileSystemWriter):
+    """A disk that takes nothing until it may."""
+
+    may_write = threading.Event()
+
+    def write_data(self, *arguments: Any) -> Any:
+        assert self.may_write.wait(20)
+        return super().write_data(*arguments)
+
+
+def step_while_saving(rank: int, size: int, port: int, folder: Path, settings: dict[str, Any]) -> None:
+    """Take a step between an asynchronous save and its writing; what is written is the state before the step."""
+    be_rank(rank, size, port)
+    with joined_world() as world:
+        job = make_job(folder, "transformer", settings)
+        session, plan = begin(job, Reporter(0, quiet=True), world), job.plan(job.train, job.training.seed)
+        loop.take_step(session, plan, job.training)
+        before = copied(session)
+        sharded.FileSystemWriter = Held
+        saver = sharded.Saver(job.checkpoints, world, asynchronous=True)
+        saver.save(1, session.to_checkpoint())
+        loop.take_step(session, plan, job.training)
+        assert not (job.checkpoints / "step-00000001").exists()
+        Held.may_write.set()
+        saver.finish()
+        written = sharded.read_tensors(job.checkpoints / "step-00000001", lambda _: None)
+        assert before.keys() <= written.keys()
+        assert [name for name, tensor in before.items() if not torch.equal(tensor, written[name])] == []
+        after = copied(session)
+        learning = [name for name in before if name.startswith(("model.backbone", "optimizer"))]
+        assert [name for name in learning if torch.equal(after[name], before[name])] == []
+
+
+def copied(session: Session) -> dict[str, Any]:
+    return {name: whole(tensor.detach()).clone() for name, tensor in session.to_checkpoint().tensors.items()}
 
 
 def be_rank(rank: int, size: int, port: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lm_pipeline.training.curve import read_curve
-from tests.distributed.rank import make_job, train_in_process, train_request_in_process
+from tests.distributed.rank import make_job, step_while_saving, train_in_process, train_request_in_process
 from tests.servers import free_port
 from tests.small_dataset import write_dataset, write_request
 
@@ -109,6 +109,12 @@ def test_resume_of_two_is_bitwise_identical_also_when_written_in_the_background(
     assert losses(cut) == losses(whole)
     ours, theirs = (torch.load(folder / "weights.pt", weights_only=True) for folder in (cut, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_what_is_written_in_the_background_is_the_state_at_the_save(strategy, run_ranks, tmp_path):
+    """While the disk is slow, a step changes every weight and moment (pytorch/pytorch #144657)."""
+    run_ranks(2, step_while_saving, tmp_path, {"strategy": strategy, "num_processes": 2, "device": "cpu"})
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
