@@ -1,21 +1,32 @@
-"""Word documents: paragraphs and tables in their order, by python-docx."""
+"""Word documents: paragraphs and tables in their order. python-docx opens them; the text is taken from the XML.
 
-from collections.abc import Iterator
+python-docx's own paragraphs leave out what stands in insertions, content controls, smart tags, simple fields and text
+boxes. Elements by ECMA-376, part 1, section 17 (WordprocessingML).
+"""
+
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import docx
 from docx.opc.exceptions import PackageNotFoundError
-from docx.table import Table
-from lxml.etree import XMLSyntaxError
+from lxml.etree import QName, XMLSyntaxError
 
 from lm_pipeline.corpus.extraction.parsed import BadRecordError, Document
 from lm_pipeline.corpus.extraction.zips import opened_zip
 
+_UNSEEN = {"del", "moveFrom", "pPr", "rPr", "sdtPr", "rt"}
+"""What is no text of the final document: deletions, properties (tab stops are called tabs, too), readings of ruby."""
+_CHARACTERS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_UNSEEN_IF = {"tr": "{*}trPr/{*}del", "tc": "{*}tcPr/{*}cellDel", "sdt": "{*}sdtPr/{*}showingPlcHdr"}
+"""Rows and cells that are deleted, content controls that show only how to fill them in."""
+_JOINED_IF = ("{*}pPr/{*}rPr/{*}del", "{*}pPr/{*}rPr/{*}moveFrom")
+"""A paragraph whose end is deleted; the next one continues it."""
+
 
 def read_docx(path: Path, max_bytes: int) -> list[Document]:
-    """The text of a document: a line a paragraph or row of a table, cells divided by tabs.
+    """The text of a document with its changes accepted: a line a paragraph or row of a table, cells divided by tabs.
 
     Args:
         path: the file.
@@ -37,22 +48,69 @@ def read_docx(path: Path, max_bytes: int) -> list[Document]:
     created = properties.created
     return [
         {
-            "text": "\n".join(_lines(document)).strip("\n"),
+            "text": "\n".join(_lines(document.element)).strip("\n"),
             "title": properties.title.strip() or None,
             "date": created.date().isoformat() if created else None,
         }
     ]
 
 
-def _lines(container: Any) -> Iterator[str]:
-    """Lines of a document or a cell of a table."""
-    for item in container.iter_inner_content():
-        if isinstance(item, Table):
-            for row in item.rows:
-                cells: list[Any] = []
-                for cell in row.cells:
-                    if not cells or cells[-1]._tc is not cell._tc:  # noqa: SLF001 (a merged cell comes once a column)
-                        cells.append(cell)
-                yield "\t".join(" ".join(filter(None, _lines(cell))) for cell in cells)
+def _lines(container: Iterable[Any]) -> Iterator[str]:
+    """Lines of a document, a cell of a table or a text box."""
+    joined = ""
+    for element in _seen(container):
+        name = _name(element)
+        if name == "p":
+            boxes: list[Any] = []
+            joined += "".join(_pieces(element, boxes))
+            if any(element.find(path) is not None for path in _JOINED_IF):
+                continue
+            yield joined
+            joined = ""
+            for box in boxes:
+                yield from _lines(box)
+        elif name == "tbl":
+            for row in _descendants(element, "tr"):
+                yield "\t".join(" ".join(filter(None, _lines(cell))) for cell in _descendants(row, "tc"))
         else:
-            yield item.text
+            yield from _lines(element)
+    if joined:
+        yield joined
+
+
+def _pieces(container: Iterable[Any], boxes: list[Any]) -> Iterator[str]:
+    """The text of a paragraph, run by run; the text boxes that are anchored there are collected."""
+    for element in _seen(container):
+        name = _name(element)
+        if name == "t":
+            yield element.text or ""
+        elif name in _CHARACTERS:
+            yield _CHARACTERS[name]
+        elif name == "txbxContent":
+            boxes.append(element)
+        else:
+            yield from _pieces(element, boxes)
+
+
+def _descendants(container: Iterable[Any], name: str) -> Iterator[Any]:
+    """Rows of a table or cells of a row, which may stand in content controls as well."""
+    for element in _seen(container):
+        if _name(element) == name:
+            yield element
+        else:
+            yield from _descendants(element, name)
+
+
+def _seen(container: Iterable[Any]) -> Iterator[Any]:
+    """What a reader sees of an element's parts; of alternatives for old and new programs, the first."""
+    for element in container:
+        name = _name(element)
+        if name == "AlternateContent":
+            yield from element[:1]
+        elif name not in _UNSEEN and (name not in _UNSEEN_IF or element.find(_UNSEEN_IF[name]) is None):
+            yield element
+
+
+def _name(element: Any) -> str:
+    """Without its namespace; empty for a comment."""
+    return QName(element).localname if isinstance(element.tag, str) else ""

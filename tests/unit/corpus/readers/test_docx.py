@@ -33,10 +33,141 @@ def with_member(data: bytes, name: str, content: bytes) -> bytes:
     return sink.getvalue()
 
 
+def with_body(xml: str) -> bytes:
+    """A document with the given XML in its body."""
+    space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    compatibility = "http://schemas.openxmlformats.org/markup-compatibility/2006"
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(word("x"))) as source, zipfile.ZipFile(out, "w") as archive:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "word/document.xml":
+                body = f"<w:body>{xml}</w:body>"
+                content = f"<w:document xmlns:w='{space}' xmlns:mc='{compatibility}'>{body}</w:document>".encode()
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def paragraph(content: str) -> str:
+    return f"<w:p>{content}</w:p>"
+
+
+def run(text: str) -> str:
+    return f"<w:r><w:t xml:space='preserve'>{text}</w:t></w:r>"
+
+
+def control(content: str, properties: str = "") -> str:
+    return f"<w:sdt><w:sdtPr><w:id w:val='1'/>{properties}</w:sdtPr><w:sdtContent>{content}</w:sdtContent></w:sdt>"
+
+
+def box(text: str) -> str:
+    return f"<w:drawing><w:txbxContent>{paragraph(run(text))}</w:txbxContent></w:drawing>"
+
+
 def test_paragraphs_and_tables_come_in_their_order(reading):
     (record,) = reading("a.docx", word("第一段。", "The last paragraph."))
     assert record.text == "第一段。\n左 left\tright\t\nmerged\nThe last paragraph."
     assert (record.title, record.date) == ("标题 Title", "2024-01-02")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            paragraph(
+                f"{run('合同于')}<w:smartTag w:element='date'>{run('2008年5月12日')}</w:smartTag>{run('签订。')}"
+            ),
+            "合同于2008年5月12日签订。",
+        ),
+        (
+            paragraph(
+                f"{run('The sum')}<w:ins w:id='1'>{run(' of 500')}</w:ins><w:del>{run(' of 90')}</w:del>{run('.')}"
+            ),
+            "The sum of 500.",
+        ),
+        (
+            paragraph(f"<w:moveFrom>{run('旧处')}</w:moveFrom>{run('甲')}<w:moveTo>{run('移来的')}</w:moveTo>"),
+            "甲移来的",
+        ),
+        (control(paragraph(run("违约金条款。"))) + paragraph(run("末段。")), "违约金条款。\n末段。"),
+        (paragraph(f"{run('Name: ')}{control(control(run('Li Lei')))}{run(',')}"), "Name: Li Lei,"),
+        (paragraph(run("日期：") + control(run("单击此处输入"), "<w:showingPlcHdr/>")), "日期："),
+        (
+            paragraph(
+                f"{run('see ')}<w:hyperlink w:anchor='a'>{run('the ')}<w:ins>{run('annex')}</w:ins></w:hyperlink>"
+            ),
+            "see the annex",
+        ),
+        (
+            paragraph(f"{run('今天是')}<w:fldSimple w:instr='DATE'>{run('3月5日')}</w:fldSimple>{run('。')}"),
+            "今天是3月5日。",
+        ),
+        (
+            paragraph(
+                "<w:r><w:fldChar w:fldCharType='begin'/><w:instrText>PAGE</w:instrText>"
+                f"<w:fldChar w:fldCharType='separate'/></w:r>{run('12')}<w:r><w:fldChar w:fldCharType='end'/></w:r>"
+            ),
+            "12",
+        ),
+        (
+            paragraph(
+                "<w:pPr><w:tabs><w:tab w:val='left'/></w:tabs></w:pPr><w:r><w:t>甲</w:t><w:tab/><w:t>b</w:t>"
+                "<w:br/><w:t>丙</w:t><w:cr/><w:t>d</w:t><w:noBreakHyphen/><w:t>e</w:t></w:r>"
+            ),
+            "甲\tb\n丙\nd-e",
+        ),
+        (
+            paragraph(
+                "<w:r><w:ruby><w:rt><w:r><w:t>hàn</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>汉</w:t></w:r></w:rubyBase>"
+                f"</w:ruby></w:r>{run('字')}"
+            ),
+            "汉字",
+        ),
+        (
+            paragraph(f"{run('设 ')}<m:oMath xmlns:m='m'><m:r><m:t>x</m:t></m:r></m:oMath>{run(' 为实数')}"),
+            "设 x 为实数",
+        ),
+        (
+            paragraph(
+                f"{run('One')}<w:r><mc:AlternateContent><mc:Choice Requires='wps'>{box('框 box')}</mc:Choice>"
+                f"<mc:Fallback>{box('框 box')}</mc:Fallback></mc:AlternateContent></w:r>{run(' line')}"
+            ),
+            "One line\n框 box",
+        ),
+        (
+            "<w:tbl><w:tr><w:tc>"
+            + paragraph(run("左"))
+            + "</w:tc>"
+            + control("<w:tc>" + paragraph(run("right")) + "</w:tc>")
+            + "</w:tr>"
+            + control("<w:tr><w:tc>" + paragraph(f"<w:ins>{run('新行')}</w:ins>") + "</w:tc></w:tr>")
+            + "<w:tr><w:trPr><w:del/></w:trPr><w:tc>"
+            + paragraph(run("gone"))
+            + "</w:tc></w:tr></w:tbl>",
+            "左\tright\n新行",
+        ),
+        (
+            paragraph(f"<w:pPr><w:rPr><w:del/></w:rPr></w:pPr>{run('One, ')}")
+            + paragraph(run("joined."))
+            + "<!-- x -->",
+            "One, joined.",
+        ),
+    ],
+)
+def test_text_is_found_wherever_word_puts_it(reading, body, expected):
+    (record,) = reading("a.docx", with_body(body))
+    assert record.text == expected
+
+
+def test_a_merged_cell_has_its_text_once(reading):
+    document = docx.Document()
+    table = document.add_table(2, 2)
+    table.cell(0, 0).merge(table.cell(1, 0)).text = "合并 merged"
+    table.cell(0, 1).text, table.cell(1, 1).text = "上", "below"
+    sink = io.BytesIO()
+    document.save(sink)
+    (record,) = reading("a.docx", sink.getvalue())
+    assert record.text == "合并 merged\t上\n\tbelow"
 
 
 def test_a_document_in_an_archive_is_read(reading):
