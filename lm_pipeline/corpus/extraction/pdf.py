@@ -1,7 +1,7 @@
 """The text layer of PDF files, by pdfium."""
 
 import re
-from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pypdfium2
@@ -11,7 +11,16 @@ from lm_pipeline.corpus.extraction.parsed import BadRecordError, Document
 _HYPHEN = "\ufffe"  # pdfium's mark for a hyphen that only divides a word at a line's end
 _SENTENCE_END = re.compile(r"[.!?。！？…:：]['\"”’»」』)）\]]*$")
 _WIDE_END = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]$")
-_NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
+_NUMBER = re.compile(r"\d{1,9}|\b[ivxlc]+\b")
+_ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
+_HEADING_BEFORE = re.compile(
+    r"""\b(?:act|annex|appendix|article|book|canto|case|chapter|day|example|exercise|exhibit|figure|lecture|lesson|module
+    |part|poem|problem|question|scene|section|session|step|story|table|topic|unit|volume|week)\W{0,3}$
+    |[第图圖表例题題课課]\s?$|(?:附[录錄件]|[问問]题|单元|單元|[专專][题題]|[练練][习習]|步[骤驟]|案例|附表|附[图圖])\s?$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_PAGE_AFTER = re.compile(r"\s?[页頁張张]")
+_REGULAR = 0.8
 _BLANK_LINES = re.compile(r"\n{3,}")
 _FULL_LINE = 0.85
 _DATE = re.compile(r"D:(\d{4})(\d{2})?(\d{2})?")
@@ -63,20 +72,69 @@ def _lines(pdf: pypdfium2.PdfDocument, number: int) -> list[str]:
 
 
 def without_running_lines(pages: list[list[str]]) -> list[list[str]]:
-    """Drop heads and feet: first and last lines that stand on half of the pages, three at least, numbers apart.
+    """Drop heads and feet: first and last lines that stand on half of the pages, three at least, page numbers apart.
+
+    The only line of a page stays, whatever it is.
 
     >>> without_running_lines([["Guide", "One.", "1"], ["Guide", "Two.", "2"], ["Guide", "Three.", "3"]])
     [['One.'], ['Two.'], ['Three.']]
     """
     for place in (0, -1):
-        lines = [_NUMBER.sub("#", page[place]) for page in pages if page]
-        running = {line for line, count in Counter(lines).items() if count >= max(3, 0.5 * len(lines))}
-        pages = [_without(page, place) if page and _NUMBER.sub("#", page[place]) in running else page for page in pages]
+        running = _running({index: page[place] for index, page in enumerate(pages) if any(page)})
+        rests = [page[1:] if place == 0 else page[:-1] for page in pages]
+        pages = [
+            rest if index in running and any(rest) else page
+            for index, (page, rest) in enumerate(zip(pages, rests, strict=True))
+        ]
     return pages
 
 
-def _without(lines: list[str], place: int) -> list[str]:
-    return lines[1:] if place == 0 else lines[:-1]
+def _running(lines: dict[int, str]) -> set[int]:
+    """Of a line of each page, by the page's index, the pages where it is one of many that are equal."""
+    alike: dict[str, list[int]] = {}
+    for index, line in lines.items():
+        alike.setdefault(_NUMBER.sub("#", line), []).append(index)
+    enough = max(3, 0.5 * len(lines))
+    return {
+        index
+        for indices in alike.values()
+        if len(indices) >= enough and _only_page_numbers_vary({index: lines[index] for index in indices})
+        for index in indices
+    }
+
+
+def _only_page_numbers_vary(lines: dict[int, str]) -> bool:
+    """Whether each number of lines that are else equal stays the same from page to page, or grows as pages do.
+
+    A new count (after a preface, in each chapter) may begin now and then. Two a page are spreads. What counts chapters
+    may not grow with the pages, or every page began one.
+    """
+    first = next(iter(lines.values()))
+    headings = [
+        _HEADING_BEFORE.search(first[: number.start()]) and not _PAGE_AFTER.match(first, number.end())
+        for number in _NUMBER.finditer(first)
+    ]
+    columns = zip(*(map(_value, _NUMBER.findall(line)) for line in lines.values()), strict=True)
+    for column, is_heading in zip(columns, headings, strict=True):
+        regular = 0
+        for (page, value), (next_page, next_value) in pairwise(zip(lines, column, strict=True)):
+            step = (next_value - value) / (next_page - page)
+            regular += step == 0 or (step in {1, 2} and not is_heading)
+        if regular < _REGULAR * (len(lines) - 1):
+            return False
+    return True
+
+
+def _value(number: str) -> int:
+    """Of digits or Roman numerals.
+
+    >>> [_value(number) for number in ("12", "iv", "xli")]
+    [12, 4, 41]
+    """
+    if number.isdecimal():
+        return int(number)
+    values = [_ROMAN[letter] for letter in number]
+    return sum(-value if value < after else value for value, after in zip(values, [*values[1:], 0], strict=True))
 
 
 def joined_lines(lines: list[str]) -> str:
