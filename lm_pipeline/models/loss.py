@@ -2,7 +2,9 @@
 
 The logits of a step (2048 tokens x 4096 pieces: 33 MB, several times over in autograd) are the largest tensors of a
 small language model. Here they are computed a few rows at a time, turned into the gradient in place and dropped, so
-they stay in cache. Idea: Wijmans et al. 2024, "Cut Your Losses", and Liger-Kernel's fused linear cross-entropy.
+they stay in cache. Gradients of the layer are added up over these chunks in float32: of hundreds of terms of one sign,
+bfloat16 would lose the later ones. Idea: Wijmans et al. 2024, "Cut Your Losses", and Liger-Kernel's fused linear
+cross-entropy.
 
 Shapes: N tokens, D width, V vocabulary.
 """
@@ -19,6 +21,10 @@ IGNORE = -100
 
 CHUNK_LOGITS = 1 << 20
 """Logits held at a time on a CPU (4 MB in float32): about what a core's share of cache holds."""
+
+CHUNKS_HELD = 16
+"""Chunks whose gradients are multiplied at once in bfloat16. The sum has the layer's size: to pass over it in float32
+for all of them costs what it would cost in bfloat16 for each."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         smoothing, z_loss = penalties.label_smoothing, penalties.z_loss
         total, extra = torch.zeros(2, dtype=torch.float32, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND) if hidden_learns else None
-        grad_weight = torch.zeros_like(weight_VD) if weight_learns else None
-        grad_bias = torch.zeros_like(bias_V) if bias_learns else None
+        weight_sum = _OuterProducts(hidden_ND, weight_VD) if weight_learns else None
+        grad_bias = torch.zeros_like(bias_V, dtype=torch.float32) if bias_learns else None
         rows = max(1, CHUNK_LOGITS // weight_VD.shape[0]) if hidden_ND.device.type == "cpu" else 8192
         for begin in range(0, hidden_ND.shape[0], rows):
             part = slice(begin, begin + rows)
@@ -80,9 +86,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 gradient = gradient.to(hidden_ND.dtype)
                 if grad_hidden is not None:
                     torch.mm(gradient, weight_VD, out=grad_hidden[part])
-                if grad_weight is not None:  # that of a frozen matrix would cost as much as the rest
-                    grad_weight.addmm_(gradient.t(), hidden_ND[part])
-        ctx.gradients = grad_hidden, grad_weight, grad_bias
+                if weight_sum is not None:  # that of a frozen matrix would cost as much as the rest
+                    weight_sum.add(gradient)
+        ctx.gradients = (
+            grad_hidden,
+            None if weight_sum is None else weight_sum.total(),
+            None if grad_bias is None else grad_bias.to(bias_V.dtype),
+        )
         ctx.mark_non_differentiable(total)
         return total + extra, total
 
@@ -92,6 +102,47 @@ class _LinearCrossEntropy(torch.autograd.Function):
         gradients = tuple(None if g is None else g.mul_(grad_outputs[0]) for g in ctx.gradients)
         ctx.gradients = None
         return (*gradients, None, None)
+
+
+class _OuterProducts:
+    """The sum over chunks of gradient.T @ hidden; in float32 as soon as there is more than one term.
+
+    Args:
+        hidden_ND: hidden states of all chunks.
+        weight_VD: the matrix, whose gradient the sum is.
+    """
+
+    def __init__(self, hidden_ND: Tensor, weight_VD: Tensor) -> None:
+        self._hidden_ND, self._weight_VD, self._num_done = hidden_ND, weight_VD, 0
+        self._is_reduced = hidden_ND.dtype in (torch.bfloat16, torch.float16)
+        self._held: list[Tensor] = []
+        self._sum_VD: Tensor | None = None
+        self._term_VD: Tensor | None = None
+
+    def add(self, gradient_NV: Tensor) -> None:
+        """Take in the gradient of the next chunk's logits."""
+        self._held.append(gradient_NV)
+        if not self._is_reduced or len(self._held) == CHUNKS_HELD:
+            self._multiply()
+
+    def total(self) -> Tensor:
+        """The sum, in the matrix's type."""
+        if self._held:
+            self._multiply()
+        return torch.zeros_like(self._weight_VD) if self._sum_VD is None else self._sum_VD.to(self._weight_VD.dtype)
+
+    def _multiply(self) -> None:
+        gradient_NV = self._held[0] if len(self._held) == 1 else torch.cat(self._held)
+        hidden_ND = self._hidden_ND[self._num_done : self._num_done + len(gradient_NV)]
+        self._num_done += len(gradient_NV)
+        self._held.clear()
+        if self._sum_VD is None:
+            self._sum_VD = torch.mm(gradient_NV.t(), hidden_ND)
+        elif self._is_reduced:
+            self._term_VD = torch.mm(gradient_NV.t(), hidden_ND, out=self._term_VD)
+            self._sum_VD = self._sum_VD.float().add_(self._term_VD)
+        else:
+            self._sum_VD.addmm_(gradient_NV.t(), hidden_ND)
 
 
 def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:

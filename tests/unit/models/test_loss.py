@@ -72,6 +72,25 @@ def test_a_hidden_state_that_is_not_a_number_makes_the_loss_not_a_number():
     assert linear_cross_entropy(hidden, weight, bias, targets).isnan()
 
 
+@pytest.mark.parametrize("num_chunks", [1, 16, 17, 800])
+def test_gradients_in_bfloat16_lose_nothing_over_many_chunks(num_chunks, monkeypatch):
+    """All terms have one sign: added up in bfloat16, they would no longer move a sum 256 times as large."""
+    torch.manual_seed(0)
+    vocab_size, width, rows = 64, 8, 2
+    monkeypatch.setattr(loss, "CHUNK_LOGITS", rows * vocab_size)
+    targets = torch.zeros(num_chunks * rows, dtype=torch.int64)
+    values = torch.rand(len(targets), width), torch.randn(vocab_size, width), torch.randn(vocab_size)
+    low, exact = (
+        [t.bfloat16().to(dtype).requires_grad_() for t in values] for dtype in (torch.bfloat16, torch.float32)
+    )
+    linear_cross_entropy(*low, targets).backward()
+    linear_cross_entropy(*exact, targets).backward()
+    for name, ours, reference in zip(("hidden", "weight", "bias"), low, exact, strict=True):
+        assert ours.grad.dtype == torch.bfloat16, name
+        error = (ours.grad.float() - reference.grad).norm() / reference.grad.norm()
+        assert error < 4e-3, name  # a bfloat16 is right to 2^-8
+
+
 def test_bfloat16_autocast_stays_near_float32_and_gives_float32_gradients():
     hidden, weight, bias, targets = problem()
     exact = linear_cross_entropy(hidden, weight, bias, targets)
