@@ -31,9 +31,9 @@ def make_optimizers(model: nn.Module, training: Training) -> list[torch.optim.Op
     hidden = [(name, p) for name, p in named if training.optimizer == "muon" and _is_hidden_matrix(name, p)]
     names = {name for name, _ in hidden}
     rest = [(name, p) for name, p in named if name not in names]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(_groups(rest, training), lr=rate, betas=betas, fused=True)
-    ]
+    optimizers: list[torch.optim.Optimizer] = []
+    if rest:  # adapters of a frozen model are matrices of the backbone, all of them
+        optimizers.append(torch.optim.AdamW(_groups(rest, training), lr=rate, betas=betas, fused=True))
     if hidden:
         optimizers.append(
             torch.optim.Muon(
