@@ -1,17 +1,26 @@
 """Telephone numbers: Chinese, American, international.
 
 A number counts if `phonenumbers` (Google's libphonenumber) takes it for one of the country whose way of writing it
-has, or if a word beside it says that it is one; otherwise any long number would.
+has, or if a word beside it says that it is one and it has as many digits as numbers have; otherwise any long number
+would.
 """
 
 import functools
 
+from lm_pipeline.corpus.personal_data.beside_a_word import GAP, is_count
 from lm_pipeline.corpus.personal_data.kind import Kind, Pattern, digits_of, stands_alone
 
 _NUMERALS = str.maketrans("〇零一幺二两三四五六七八九壹贰叁肆伍陆柒捌玖", "001122" + "3456789" + "123456789")
 _NUMERAL = "[0-9〇零一幺二两三四五六七八九壹贰叁肆伍陆柒捌玖]"
 _SPELT_HINT = "|".join(first + second for first in "一幺壹" for second in "三四五六七八九叁肆伍陆柒捌玖")
 _EXTENSION = r"(?: ?(?:x|ext\.?|转|分机) ?[0-9]{1,6})?"
+
+_ENGLISH_WORD = (
+    "(?:tele|cell|hand|home|work|mobile)?phone(?:number|no|s ?[:=])?|mobile|cell|(?:tele)?fax|whatsapp|tel|text me|"
+    "(?:call|dial)(?:l?ed|l?ing)?|reach(?:ed)?(?: (?:me|us|him|her|them))? (?:at|on)"
+)
+_ENGLISH_CALL = r"(?i:call|phone|reach)(?: \p{Lu}\pL*\.?){1,3} (?:at|on)"
+_CHINESE_WORD = "电话|電話|手机|手機|传真|傳真|致电|致電|拨打|撥打|热线|熱線|座机|联系方式|聯繫方式|微信"
 
 
 def _verify_way(value: str, before: str, after: str) -> int:
@@ -20,9 +29,9 @@ def _verify_way(value: str, before: str, after: str) -> int:
 
 
 def _verify_said(value: str, before: str, after: str) -> int:
-    """Said to be a number: it must have as many digits as numbers have."""
+    """Said to be a number: it must have as many digits as numbers have, and must not count anything."""
     right = 7 <= len(digits_of(_without_extension(value))) <= 15 and not _is_a_date(value)
-    return len(value) if right and stands_alone(before, after) else 0
+    return len(value) if right and stands_alone(before, after) and not is_count(after) else 0
 
 
 def _verify_spelt(value: str, before: str, after: str) -> int:
@@ -97,8 +106,7 @@ PHONE = Kind(
         Pattern(rf"(?P<value>(?:\(?\+|00[1-9]|011[ -])(?:[ ().\-/]{{0,3}}[0-9]){{6,14}}{_EXTENSION})", _verify_way),
         # Beside a word that says what it is.
         Pattern(
-            r"(?P<before>(?:(?i:phone|mobile|cell|fax|whatsapp|(?-u:\b)(?:tel(?-u:\b)|call|dial|text me|reach))"
-            r"|电话|電話|手机|手機|传真|傳真|致电|拨打|热线|座机|联系方式|微信)[^0-9\n+(]{0,24})"
+            rf"(?P<before>(?:(?:^|[^A-Za-z])(?:(?i:{_ENGLISH_WORD})|{_ENGLISH_CALL})|{_CHINESE_WORD}){GAP})"
             rf"(?P<value>[+(]{{0,2}}[0-9](?:[ ().\-/]{{0,3}}[0-9]){{6,14}}{_EXTENSION})",
             _verify_said,
         ),
