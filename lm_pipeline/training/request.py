@@ -59,7 +59,7 @@ class TrainingRequest(BaseModel):
     work_dir: Path
     """Checkpoints; the same request goes on from what is there."""
     output_dir: Path
-    """Empty folder for the results."""
+    """Folder for the results: empty, or not there yet."""
     spool: Path | None = None
     """Tracking spool; null logs no metrics."""
     base_dir: Path | None = None
@@ -91,7 +91,8 @@ def train_from_request(path: Path) -> int:
         DivergedError: losses stayed infinite or not a number.
     """
     request = read_request(path)
-    request.work_dir.mkdir(parents=True, exist_ok=True)
+    for folder in (request.work_dir, request.output_dir):  # that of a stopped build is gone when one starts it by hand
+        folder.mkdir(parents=True, exist_ok=True)
     if isinstance(request.model, model_specs.NgramModel):
         return _count(request, request.model)
     return _train(request, request.model)
