@@ -84,11 +84,12 @@ class Training(Spec):
     attention: Literal["auto", "fused", "explicit"] = "auto"
     """Attention by torch's fused kernel or by the formula written out; `auto` measures once and keeps the faster."""
     compile: Literal["auto"] | bool = "auto"
-    """Whether torch.compile fuses the backbone; `auto` measures where the training is long enough to pay for it."""
+    """Whether torch.compile fuses the backbone, which is for models without recurrence; `auto` measures where the
+    training is long enough to pay for it."""
     thread_sharing: Literal["auto", "operations", "rows"] = "auto"
     """What the threads of a CPU share: each operation, or the rows of a batch, of which each takes its own through the
-    whole model. `auto` measures once and keeps the faster; with dropout, compiled, on a GPU and in several processes
-    it is `operations`."""
+    whole model. `auto` measures once and keeps the faster; with dropout, on a GPU and in several processes it is
+    `operations`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes a GPU where there is one."""
     num_processes: Int = Field(default=1, ge=1)

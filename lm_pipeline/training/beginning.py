@@ -13,7 +13,7 @@ from lm_pipeline.models.language_model import LanguageModel, NeuralSpec, build_m
 from lm_pipeline.models.lora import load_base
 from lm_pipeline.models.storage import WEIGHTS, load_config
 from lm_pipeline.specs.model import fields_of_weights
-from lm_pipeline.training import checkpoint, choices, environment, sharded
+from lm_pipeline.training import checkpoint, choices, environment, sharded, ways
 from lm_pipeline.training.averaging import begin_average
 from lm_pipeline.training.counters import key_of
 from lm_pipeline.training.job import Job
@@ -57,9 +57,12 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
         chosen, peak = world.share(_measure(job, model, here, world) if world.is_main else None)
     else:
         chosen, peak = state["choices"], state["peak_flops"]
-    choices.apply(model, chosen)
+    way = choices.way_of(chosen)
+    ways.apply(model, way)
     losses = parallelise(model, training, world)
-    replicas = choices.make_replicas(model, chosen) if world.size == 1 else None
+    replicas = ways.make_replicas(model, way) if world.size == 1 else None
+    if replicas is not None and replicas.size > 1:
+        torch.set_num_threads(1)  # the replicas' threads are all that there are
     session = Session(
         model=model,
         losses=losses,

@@ -6,24 +6,20 @@ depends on precision and shape. torch.compile costs a minute or more before it c
 measured where the training is long enough. A checkpoint holds what was chosen: a resumed training never measures.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lm_pipeline.errors import InputError
+from lm_pipeline.models.attention import Kernel
 from lm_pipeline.models.language_model import LanguageModel
-from lm_pipeline.models.loss import Penalties
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training.clock import Clock
 from lm_pipeline.training.measurements import best_of, matmul, remembered
 from lm_pipeline.training.plan import Batch
-from lm_pipeline.training.precision import autocast
-from lm_pipeline.training.replicas import Replicas
+from lm_pipeline.training.ways import SHARING, Way, apply, seconds_of, try_compiled
 
-SHARING = ("operations", "rows")
 Timings = dict[str, Any]
 Choices = dict[str, dict[str, Any]]
 
@@ -33,11 +29,12 @@ MIN_COMPILE_GAIN = 1.05
 """The same of compiled code, and of threads with rows of their own, whose results are as exact."""
 COMPILE_FROM_SECONDS = 600.0
 """Length of a training, by the measured step, from which compiling it is tried: it takes one or two minutes."""
-ROUNDS = 5
-"""Steps that are timed of each way to compute."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IS_SET = "set in the experiment"
-KEEPS_LOCK = "compiled code keeps the interpreter's lock, so threads cannot have rows of their own"
+STATEFUL = "a recurrent model's steps are two calls a layer of torch's own, which compiling leaves as they are"
+PRODUCT_SIZES = {"cpu": 256, "cuda": 4096}
+"""Rows and columns of the matrices whose product tells whether bfloat16 is worth a step: on a GPU smaller ones take
+as long as to be started."""
 
 
 def resolve(
@@ -67,39 +64,45 @@ def resolve(
     undivided = _why_undivided(model, batch, training)
     if training.thread_sharing == "rows" and undivided is not None:
         raise InputError(f"training.thread_sharing is 'rows', but {undivided}. Set it to 'auto' or 'operations'.")
-    timings: Timings = {"matmul_seconds": {}, "step_seconds": {}}
+    uncompiled = STATEFUL if model.is_recurrent else None
+    if training.compile is True and uncompiled is not None:
+        raise InputError(f"training.compile is true, but {uncompiled}. Leave it out.")
+    timings: Timings = {"matmul_seconds": {}, "step_seconds": {}, "undivided": undivided, "uncompiled": uncompiled}
     if "auto" in (training.precision, training.attention) or training.compile == "auto":
-        timings = remembered(folder, "steps", subject, lambda: _measure(model, batch, training))
-    timings = {**timings, "sharing_seconds": {}, "undivided": undivided}
-    if training.thread_sharing == "auto" and undivided is None:
-        choices = decide(timings, training)
-        apply(model, choices)
-        chosen = {name: choices[name]["value"] for name in ("precision", "attention")}
-        timings |= remembered(
-            folder, "sharing", {**subject, **chosen}, lambda: _measure_sharing(model, batch, chosen["precision"])
-        )
+        timings |= remembered(folder, "steps", subject, lambda: _measure(model, batch, training))
     choices = decide(timings, training)
-    apply(model, choices)
-    may_compile = training.compile == "auto" and training.batching == "packed" and training.thread_sharing != "rows"
-    if may_compile and _is_long(timings, choices, training):
-        chosen = {name: choices[name]["value"] for name in ("precision", "attention")}
-        compiled = remembered(
-            folder, "compiled", {**subject, **chosen}, lambda: _measure_compiled(model, batch, choices)
-        )
-        choices = decide({**timings, **compiled}, training)
-    apply(model, choices)
+    precision, attention = (choices[name]["value"] for name in ("precision", "attention"))
+    shared = _what_may_be_shared(training, undivided)
+    subject |= {"precision": precision, "attention": attention, "shared": shared}
+
+    def ways(*, compiled: bool) -> list[Way]:
+        return [Way(precision, attention, sharing, compiled) for sharing in shared]
+
+    is_open = len(shared) > 1
+    may_compile = training.compile == "auto" and training.batching == "packed" and uncompiled is None
+    if training.compile is not True and (is_open or (may_compile and shared == ["rows"])):
+        timings |= remembered(folder, "sharing", subject, lambda: _measure_sharing(model, batch, ways(compiled=False)))
+    if (training.compile is True and is_open) or (may_compile and _is_long(timings, choices, training)):
+        timings |= remembered(folder, "compiled", subject, lambda: try_compiled(model, batch, ways(compiled=True)))
+    choices = decide(timings, training)
+    apply(model, way_of(choices))
     return choices
+
+
+def way_of(choices: Choices) -> Way:
+    """How steps are computed by these choices."""
+    return Way(*(choices[name]["value"] for name in ("precision", "attention", "thread_sharing", "compile")))
 
 
 def _unmeasured(model: LanguageModel, training: Training) -> Choices:
     """What is `auto` where no step is trained: the validation of published weights depends on no machine's timings."""
     plain = {"precision": "float32", "attention": "fused", "compile": False, "thread_sharing": "operations"}
     open_settings = {name: value for name, value in plain.items() if getattr(training, name) == "auto"}
-    nothing: Timings = {"matmul_seconds": {}, "step_seconds": {}, "sharing_seconds": {}, "undivided": None}
+    nothing: Timings = {"matmul_seconds": {}, "step_seconds": {}}
     choices = decide(nothing, training.model_copy(update=open_settings))
     for name in open_settings:
         choices[name]["reason"] = "no step is trained, so nothing is measured"
-    apply(model, choices)
+    apply(model, way_of(choices))
     return choices
 
 
@@ -107,10 +110,10 @@ def decide(timings: Timings, training: Training) -> Choices:
     """The choices that these timings lead to: a pure function.
 
     Args:
-        timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`; `sharing_seconds` of
-            threads that share operations or rows, where both were tried, and `undivided`, why rows cannot be (None
-            where they can); where compiled code was tried, `compiled_seconds` (None if it failed), `compile_seconds`
-            and `compile_error`.
+        timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`; `sharing_seconds` by what
+            threads share, where that was tried, and `undivided`, why rows cannot be (None where they can); where
+            compiled code was tried, `compiled_seconds` in the same way (nothing if it failed), `compile_seconds` and
+            `compile_error`, and `uncompiled`, why it cannot be.
         training: the settings; what is not `auto` there stays.
     """
     steps = timings["step_seconds"]
@@ -132,18 +135,16 @@ def decide(timings: Timings, training: Training) -> Choices:
         "precision": {"value": precision, "reason": why, "matmul_seconds": timings["matmul_seconds"]},
         "attention": {"value": attention, "reason": because, "step_seconds": steps},
     }
-    choices["thread_sharing"] = _decide_sharing(timings, training)
     choices["compile"] = _decide_compile(timings, choices, training)
-    if choices["compile"]["value"] and choices["thread_sharing"]["value"] == "rows":
-        choices["thread_sharing"] |= {"value": "operations", "reason": KEEPS_LOCK}
+    choices["thread_sharing"] = _decide_sharing(timings, training, compiled=choices["compile"]["value"])
     return choices
 
 
-def _decide_sharing(timings: Timings, training: Training) -> dict[str, Any]:
-    seconds = timings.get("sharing_seconds")
+def _decide_sharing(timings: Timings, training: Training, *, compiled: bool) -> dict[str, Any]:
+    seconds = timings.get("compiled_seconds" if compiled else "sharing_seconds", {})
     if training.thread_sharing != "auto":
         return {"value": training.thread_sharing, "reason": IS_SET}
-    if not seconds:
+    if len(seconds) < len(SHARING):
         return {"value": "operations", "reason": timings.get("undivided") or "nothing was measured"}
     gain = seconds["operations"] / seconds["rows"]
     return {
@@ -158,38 +159,14 @@ def _decide_compile(timings: Timings, choices: Choices, training: Training) -> d
         return {"value": training.compile, "reason": IS_SET}
     if training.batching == "length_buckets":
         return {"value": False, "reason": "each bucket has a shape of its own, which would be compiled"}
-    if training.thread_sharing == "rows":
-        return {"value": False, "reason": KEEPS_LOCK}
     if "compiled_seconds" not in timings:
-        return {"value": False, "reason": f"the training is expected to take less than {COMPILE_FROM_SECONDS:.0f} s"}
+        is_short = f"the training is expected to take less than {COMPILE_FROM_SECONDS:.0f} s"
+        return {"value": False, "reason": timings.get("uncompiled") or is_short}
     record = {name: timings[name] for name in ("compiled_seconds", "compile_seconds")}
-    if timings["compiled_seconds"] is None:
+    if not timings["compiled_seconds"]:
         return {"value": False, "reason": f"it failed: {timings['compile_error']}", **record}
-    gain = _step_seconds(timings, choices) / timings["compiled_seconds"]
+    gain = _step_seconds(timings, choices) / min(timings["compiled_seconds"].values())
     return {"value": gain >= MIN_COMPILE_GAIN, "reason": f"a compiled step is {gain:.2f} times as fast", **record}
-
-
-def make_replicas(model: LanguageModel, choices: Choices) -> Replicas | None:
-    """What computes the steps of one process on a CPU as chosen; None where the model itself does.
-
-    Where threads share rows, each operation has one thread from here on.
-    """
-    if model.embedding.weight.device.type != "cpu" or choices["compile"]["value"]:
-        return None
-    precision, divides = choices["precision"]["value"], choices["thread_sharing"]["value"] == "rows"
-    if not divides:
-        return Replicas(model, precision, 1) if precision == "bfloat16" else None
-    size = torch.get_num_threads()
-    torch.set_num_threads(1)
-    return Replicas(model, precision, size)
-
-
-def apply(model: LanguageModel, choices: Choices) -> None:
-    """Make the model compute as chosen; its precision is the context of `autocast`. See also `make_replicas`."""
-    model.set_attention_kernel(choices["attention"]["value"])
-    model.backbone._compiled_call_impl = None  # noqa: SLF001 - torch has no other way to take compile() back
-    if choices["compile"]["value"]:
-        model.backbone.compile(dynamic=False)
 
 
 def _is_long(timings: Timings, choices: Choices, training: Training) -> bool:
@@ -205,34 +182,23 @@ def _step_seconds(timings: Timings, choices: Choices) -> Any:
 
 def _measure(model: LanguageModel, batch: Batch, training: Training) -> Timings:
     device = model.embedding.weight.device
-    products = best_of({name: matmul(dtype, device, 256) for name, dtype in DTYPES.items()}, device, rounds=10)
+    size = PRODUCT_SIZES[device.type]
+    products = best_of({name: matmul(dtype, device, size) for name, dtype in DTYPES.items()}, device, rounds=10)
     precisions = list(DTYPES) if training.precision == "auto" else [training.precision]
     if training.precision == "auto" and products["bfloat16"] > products["float32"] / MIN_GAIN:
         precisions = ["float32"]
-    attentions = [training.attention] if training.attention != "auto" else ["fused", "explicit"]
+    attentions: list[Kernel] = ["fused", "explicit"] if training.attention == "auto" else [training.attention]
     if model.spec.family not in ("transformer", "encoder") and training.attention == "auto":
         attentions = ["fused"]  # nothing attends
-    ways = {f"{p}/{a}": _trained_step(model, batch, p, a) for p in precisions for a in attentions}
-    with torch.random.fork_rng():
-        seconds = best_of(ways, device, ROUNDS)
-    model.zero_grad()
+    found = seconds_of(model, batch, [Way(p, a) for p in precisions for a in attentions])
+    seconds = {f"{way.precision}/{way.attention}": taken for way, taken in found.items()}
     return {"matmul_seconds": products, "step_seconds": seconds}
-
-
-def _trained_step(model: LanguageModel, batch: Batch, precision: str, attention: str) -> Callable[[], object]:
-    """A step as it is trained uncompiled: on a CPU, bfloat16 casts each weight once a step."""
-    if precision != "bfloat16" or model.embedding.weight.device.type != "cpu":
-        return _step(model, batch, precision, attention)
-    model.set_attention_kernel(attention)  # type: ignore[arg-type] # one of its names
-    return _replicated_step(Replicas(model, precision, 1), batch, torch.get_num_threads())
 
 
 def _why_undivided(model: LanguageModel, batch: Batch, training: Training) -> str | None:
     """Why threads cannot share the rows of a batch; None where they can."""
     if training.num_processes > 1 or model.embedding.weight.device.type != "cpu":
         return "only one process on a CPU divides its rows among threads"
-    if training.compile is True:
-        return KEEPS_LOCK
     if min(torch.get_num_threads(), len(batch.inputs_BT)) < 2:
         return "there is one thread, or one row"
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -242,52 +208,11 @@ def _why_undivided(model: LanguageModel, batch: Batch, training: Training) -> st
     return "dropout draws from one generator, which threads would reach in any order" if draws else None
 
 
-def _measure_sharing(model: LanguageModel, batch: Batch, precision: str) -> Timings:
-    threads, ways = torch.get_num_threads(), {}
-    for sharing, size in zip(SHARING, (1, threads), strict=True):
-        ways[sharing] = _replicated_step(Replicas(model, precision, size), batch, threads if size == 1 else 1)
-    seconds = best_of(ways, model.embedding.weight.device, ROUNDS)
-    model.zero_grad()
-    torch.set_num_threads(threads)
-    return {"sharing_seconds": seconds}
+def _what_may_be_shared(training: Training, undivided: str | None) -> list[str]:
+    if training.thread_sharing != "auto":
+        return [training.thread_sharing]
+    return list(SHARING) if undivided is None else ["operations"]
 
 
-def _replicated_step(replicas: Replicas, batch: Batch, threads: int) -> Callable[[], object]:
-    def step() -> None:
-        torch.set_num_threads(threads)
-        replicas.refresh()
-        replicas.differentiate(batch, None, Penalties(), 1.0, Clock())
-
-    return step
-
-
-def _measure_compiled(model: LanguageModel, batch: Batch, choices: Choices) -> Timings:
-    device = model.embedding.weight.device
-    apply(model, {**choices, "compile": {"value": True}})
-    compiled = _step(model, batch, choices["precision"]["value"], choices["attention"]["value"])
-    begin = time.perf_counter()
-    try:
-        compiled()
-        seconds = time.perf_counter() - begin
-        return {
-            "compiled_seconds": best_of({"compiled": compiled}, device, ROUNDS)["compiled"],
-            "compile_seconds": seconds,
-            "compile_error": None,
-        }
-    except Exception as error:  # noqa: BLE001 - no compiler, or code that it cannot take: recorded, and done without
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        return {"compiled_seconds": None, "compile_seconds": time.perf_counter() - begin, "compile_error": text}
-
-
-def _step(model: LanguageModel, batch: Batch, precision: str, attention: str) -> Callable[[], object]:
-    device = model.embedding.weight.device
-    batch = batch.to(device)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-
-    def step() -> None:
-        model.set_attention_kernel(attention)  # type: ignore[arg-type] # one of its names
-        with torch.random.fork_rng(), autocast(precision, device):
-            nll_sum, _, _ = model.loss_sums(batch.inputs_BT, batch.targets_BT, None, batch.documents_BT)
-        torch.autograd.grad(nll_sum, parameters)
-
-    return step
+def _measure_sharing(model: LanguageModel, batch: Batch, ways: list[Way]) -> Timings:
+    return {"sharing_seconds": {way.sharing: seconds for way, seconds in seconds_of(model, batch, ways).items()}}

@@ -5,12 +5,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from lm_pipeline.digests import digest_of
 
+Name = TypeVar("Name")
 PEAK_SIZES = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of the matrices whose product is timed for the peak."""
 ENOUGH_SECONDS = 8.0
@@ -40,13 +41,13 @@ def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Cal
     return measured
 
 
-def best_of(work: Mapping[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, float]:
+def best_of(work: Mapping[Name, Callable[[], object]], device: torch.device, rounds: int) -> dict[Name, float]:
     """Shortest run of each, in seconds, after one to warm up.
 
     They take turns: what else the machine does slows all of them, and not only the one that was unlucky. Long runs,
     which chance touches less, are fewer: no round begins after `ENOUGH_SECONDS`.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in work}
+    seconds: dict[Name, list[float]] = {name: [] for name in work}
     started = time.perf_counter()
     for number in range(rounds + 1):
         if number > 1 and time.perf_counter() - started > ENOUGH_SECONDS:

@@ -11,10 +11,14 @@ a step, where autocast would cast them in every replica, one by one. Every produ
 autocast, and weights and sums of gradients stay float32.
 
 Dropout draws from one generator, in whichever order threads come: a model that draws is not divided.
+
+Compiled code calls its kernels with the interpreter's lock held, so threads would wait for each other. In inductor's
+C++ wrapper a whole pass is one call, which gives the lock back.
 """
 
 import contextlib
 import copy
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,6 +34,8 @@ from lm_pipeline.training.plan import Batch
 from lm_pipeline.training.precision import autocast
 
 Part = tuple[Tensor, State]
+_COMPILING = threading.Lock()
+"""Held for a replica's first pass over a shape, which compiles: not all of the compiler is made for threads."""
 
 
 class Replicas:
@@ -39,10 +45,12 @@ class Replicas:
         model: the model; its weights may change afterwards, its parts may not.
         precision: `float32` or `bfloat16`.
         size: replicas. With more than one, each operation should have one thread (`torch.set_num_threads(1)`).
+        compiled: whether torch.compile fuses the backbone of each.
     """
 
-    def __init__(self, model: LanguageModel, precision: str, size: int) -> None:
-        self.model, self.precision, self.size = model, precision, size
+    def __init__(self, model: LanguageModel, precision: str, size: int, *, compiled: bool = False) -> None:
+        self.model, self.precision, self.size, self.compiled = model, precision, size, compiled
+        self.passes: set[tuple[object, ...]] = set()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.cast = _linear_weights(model) if precision == "bfloat16" else {}
         self.copies = [torch.empty_like(p, dtype=torch.bfloat16) for p in self.cast.values()]
@@ -57,6 +65,8 @@ class Replicas:
         values |= dict(zip(self.cast, self.copies, strict=True))
         for name, parameter in replica.named_parameters():
             parameter.data = values[name].detach()
+        if self.compiled:
+            replica.backbone.compile(dynamic=False, options={"cpp_wrapper": self.size > 1})
         return replica
 
     @torch.no_grad()
@@ -116,10 +126,19 @@ class Replicas:
         count = min(self.size, len(batch.inputs_BT))
         parts = batch.split(count)
         states = [None] * count if before is None else before.split(count)
+
+        def one(index: int) -> Part:
+            part, state = parts[index], states[index]
+            kind = (work.__code__, index, part.inputs_BT.shape, part.documents_BT is None, state is None)
+            with contextlib.nullcontext() if not self.compiled or kind in self.passes else _COMPILING:
+                done = work(index, part, state)
+            self.passes.add(kind)
+            return done
+
         if self.pool is None or count == 1:
-            return work(0, parts[0], states[0])
-        others = [self.pool.submit(work, i, parts[i], states[i]) for i in range(1, count)]
-        done = [work(0, parts[0], states[0]), *(other.result() for other in others)]
+            return one(0)
+        others = [self.pool.submit(one, i) for i in range(1, count)]
+        done = [one(0), *(other.result() for other in others)]
         nll_sum = torch.stack([nll for nll, _ in done]).sum()
         return nll_sum, State.concatenate([after for _, after in done]) if self.model.is_recurrent else done[0][1]
 

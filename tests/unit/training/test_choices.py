@@ -50,7 +50,7 @@ def test_a_machine_and_shape_are_measured_once(tmp_path, monkeypatch):
 
 
 def test_where_no_step_is_trained_nothing_is_measured(tmp_path, monkeypatch):
-    for name in ("_measure", "_measure_sharing", "_measure_compiled"):
+    for name in ("_measure", "_measure_sharing", "try_compiled"):
         monkeypatch.setattr(choices, name, lambda *_: pytest.fail("measured"))
     model = build_model(SPECS["transformer"], 40, 8)
     chosen = resolve(model, batch(), Training(num_steps=0, attention="explicit"), MACHINE, tmp_path)
@@ -95,9 +95,10 @@ def test_compiling_must_gain_and_a_failure_is_recorded():
 
     assert not value()["value"]
     assert str(int(COMPILE_FROM_SECONDS)) in value()["reason"]
-    assert value(compiled_seconds=0.8, compile_seconds=30.0)["value"]
-    assert not value(compiled_seconds=0.99, compile_seconds=30.0)["value"]
-    failed = value(compiled_seconds=None, compile_seconds=1.0, compile_error="no compiler")
+    assert value(compiled_seconds={"operations": 0.8}, compile_seconds=30.0)["value"]
+    assert not value(compiled_seconds={"operations": 0.99}, compile_seconds=30.0)["value"]
+    assert value(compiled_seconds={"operations": 0.99, "rows": 0.8}, compile_seconds=30.0)["value"]
+    failed = value(compiled_seconds={}, compile_seconds=1.0, compile_error="no compiler")
     assert (failed["value"], failed["reason"]) == (False, "it failed: no compiler")
 
 

@@ -69,8 +69,8 @@ def of_the_model(model, precision):
     return sums, [p.grad for p in model.parameters() if p.requires_grad]
 
 
-def of_replicas(model, precision, size):
-    replicas = Replicas(model, precision, size)
+def of_replicas(model, precision, size, *, compiled=False):
+    replicas = Replicas(model, precision, size, compiled=compiled)
     replicas.refresh()
     sums, state = [], None
     for batch in batches():
@@ -129,14 +129,14 @@ def one_thread_afterwards():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("family", ["lstm", "transformer"])
-@pytest.mark.usefixtures("one_thread_afterwards")
-def test_resume_is_bitwise_identical_where_threads_share_rows(family, make_job, listener, tmp_path):
-    spec, settings = without_dropout(family), {"thread_sharing": "rows", "num_threads": 2, "accumulation": 2}
-    whole, cut = (replace(make_job(family, tmp_path / name, **settings), spec=spec) for name in ("whole", "cut"))
+def interrupted_and_not(family, make_job, listener, folder, settings):
+    """Tensors of the last checkpoint of a training, and of the same one that was interrupted and taken up again."""
+    spec = without_dropout(family)
+    whole, cut = (replace(make_job(family, folder / name, **settings), spec=spec) for name in ("whole", "cut"))
     session, _ = train(whole, listener)
-    assert session.replicas is not None
-    assert session.replicas.size == 2
+    assert {
+        name: session.choices[name]["value"] for name in settings if name in session.choices
+    }.items() <= settings.items()
 
     def interfere(reported):
         if reported == 4:
@@ -147,8 +147,15 @@ def test_resume_is_bitwise_identical_where_threads_share_rows(family, make_job, 
     assert interrupted
     listener.at_point = None
     train(cut, listener)
-    tensors, others = (checkpoint.load_latest(job.checkpoints, pytest.fail).tensors for job in (whole, cut))
-    assert all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+    return [checkpoint.load_latest(job.checkpoints, pytest.fail).tensors for job in (whole, cut)]
+
+
+@pytest.mark.parametrize("family", ["lstm", "transformer"])
+@pytest.mark.usefixtures("one_thread_afterwards")
+def test_resume_is_bitwise_identical_where_threads_share_rows(family, make_job, listener, tmp_path):
+    settings = {"thread_sharing": "rows", "num_threads": 2, "accumulation": 2}
+    whole, cut = interrupted_and_not(family, make_job, listener, tmp_path, settings)
+    assert all(torch.equal(tensor, cut[name]) for name, tensor in whole.items())
 
 
 @pytest.mark.usefixtures("one_thread_afterwards")
@@ -172,18 +179,59 @@ def test_threads_give_equal_bits_each_time_where_layers_share_their_weights():
     assert len(found) == 1
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the compiler's own look at an embedding
 @pytest.mark.usefixtures("one_thread_afterwards")
-def test_rows_and_compiled_code_are_not_for_the_same_training(make_job, listener, tmp_path):
-    settings = {"thread_sharing": "rows", "num_threads": 2}
-    with pytest.raises(InputError, match="thread_sharing is 'rows', but compiled code"):
-        train(make_job("transformer", tmp_path, compile=True, **settings), listener)
+def test_compiled_replicas_give_the_gradients_of_the_model_and_equal_bits_each_time():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    spec = TransformerModel(num_layers=1, num_heads=2, width=16, dropout=0.0)
+    model, tokens = build_model(spec, VOCAB_SIZE, 8).train(), torch.randint(4, VOCAB_SIZE, (4, 9))
+    batch = Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), True)
+
+    def sums_and_gradients(**settings):
+        replicas = Replicas(model, "float32", **settings)
+        model.zero_grad()
+        nll_sum, _ = replicas.differentiate(batch, None, Penalties(), 1.0, Clock())
+        return nll_sum, [p.grad for p in model.parameters()]
+
+    (nll, gradients), first, again = (sums_and_gradients(size=size, compiled=size > 1) for size in (1, 2, 2))
+    torch.testing.assert_close(first[0], nll, rtol=1e-6, atol=0)
+    assert torch.equal(again[0], first[0])
+    for ours, same, theirs in zip(first[1], again[1], gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+        assert torch.equal(ours, same)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+@pytest.mark.parametrize("sharing", ["operations", "rows"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.usefixtures("one_thread_afterwards")
+def test_resume_is_bitwise_identical_where_the_backbone_is_compiled(sharing, precision, make_job, listener, tmp_path):
+    settings = {"thread_sharing": sharing, "precision": precision, "compile": True, "num_threads": 2}
+    whole, cut = interrupted_and_not("transformer", make_job, listener, tmp_path, settings)
+    assert all(torch.equal(tensor, cut[name]) for name, tensor in whole.items())
+
+
+def test_a_recurrent_model_is_not_compiled(make_job, listener, tmp_path):
+    """Each window has another position in the text, and would be compiled for itself."""
+    with pytest.raises(InputError, match="compile is true, but a recurrent model"):
+        train(make_job("gru", tmp_path, compile=True), listener)
+    session, _ = train(make_job("lstm", tmp_path, compile="auto"), listener)
+    assert "recurrent" in session.choices["compile"]["reason"]
+
+
+def test_what_threads_share_is_decided_by_the_code_that_will_run():
     timings = {"matmul_seconds": {}, "step_seconds": {}, "sharing_seconds": {"operations": 3.0, "rows": 2.0}}
-    timings |= {"compiled_seconds": 1.0, "compile_seconds": 30.0}
+    timings |= {"compiled_seconds": {"operations": 1.0, "rows": 1.0}, "compile_seconds": 30.0}
     fixed = {"precision": "float32", "attention": "explicit"}
     chosen = decide(timings, Training(**fixed))
     assert (chosen["compile"]["value"], chosen["thread_sharing"]["value"]) == (True, "operations")
-    chosen = decide(timings, Training(**fixed, thread_sharing="rows"))
+    chosen = decide(timings, Training(**fixed, compile=False))
     assert (chosen["compile"]["value"], chosen["thread_sharing"]["value"]) == (False, "rows")
+    timings["compiled_seconds"]["rows"] = 0.5
+    chosen = decide(timings, Training(**fixed, compile=True))
+    assert (chosen["compile"]["value"], chosen["thread_sharing"]["value"]) == (True, "rows")
 
 
 def test_rows_are_divided_where_that_is_faster():
