@@ -89,6 +89,23 @@ def test_padding_of_an_encoder_is_theirs(tmp_path):
     torch.testing.assert_close(found[is_text == 1], expected[is_text == 1], **TOLERANCE)
 
 
+@torch.no_grad()
+def test_norms_of_berts_first_releases_are_found_by_their_old_names(tmp_path):
+    """`google-bert/bert-base-uncased` and `bert-base-chinese` name them as TensorFlow did."""
+    model = theirs("bert")
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in load_file(path).items()
+    }
+    assert sum(name.endswith(("LayerNorm.gamma", "LayerNorm.beta")) for name in old) == 2 * (1 + 2 * 3 + 1)
+    save_file(old, path, {"format": "pt"})
+    ours, unused = import_all_there_is(tmp_path)
+    assert unused == []
+    torch.testing.assert_close(ours.logits(ours(TOKENS)[0]), model(TOKENS).logits, **TOLERANCE)
+
+
 def test_weights_without_a_place_are_named_and_missing_ones_refused(tmp_path):
     theirs("llama").save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"

@@ -110,10 +110,19 @@ def import_all_there_is(folder: Path) -> tuple[LanguageModel, list[str]]:
 
 
 def _named_as_saved(theirs: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """GPT-2's own release names its tensors without the prefix that transformers writes."""
+    """First releases have names of their own: GPT-2's lack a prefix, BERT's norms have TensorFlow's gamma and beta."""
     if kind == "gpt2" and "wte.weight" in theirs:
         return {f"transformer.{name}": tensor for name, tensor in theirs.items()}
+    if kind == "bert":
+        return {_bert_name(name): tensor for name, tensor in theirs.items()}
     return theirs
+
+
+def _bert_name(name: str) -> str:
+    for released, saved in (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")):
+        if name.endswith(released):
+            return name.removesuffix(released) + saved
+    return name
 
 
 def form_of(spec: NeuralSpec) -> str:
