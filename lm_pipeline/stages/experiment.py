@@ -148,6 +148,7 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, dataset: DatasetSpec, bui
         "tokens_per_second",
         "mfu",
         "peak_memory_bytes",
+        "peak_device_memory_bytes",
         "best_validation_loss",
     )
     build.spool.metrics(

@@ -14,13 +14,21 @@ def choose_device(training: Training) -> torch.device:
     """The device to train on.
 
     Raises:
-        InputError: CUDA was asked for and there is none.
+        InputError: CUDA was asked for and there is none, or this machine has fewer GPUs than processes.
     """
     if training.device == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device is 'cuda', but torch sees no GPU here. Set it to 'auto' or 'cpu'.")
     wanted = "cuda" if training.device == "auto" and torch.cuda.is_available() else training.device
     if wanted == "cuda" and "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        rank, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        num_here = max(rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        if num_here > num_gpus:
+            raise InputError(
+                f"training.num_processes is {training.num_processes}, {num_here} of them on this machine, where torch"
+                f" sees {num_gpus} GPU{'s' if num_gpus > 1 else ''}: each process needs one of its own. Lower"
+                " num_processes, or set training.device to 'cpu'."
+            )
+        return torch.device("cuda", rank)
     return torch.device("cpu" if wanted == "auto" else wanted)
 
 
@@ -47,6 +55,11 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
     }
+
+
+def peak_of_device(device: torch.device) -> int | None:
+    """The most memory that this process has taken of a GPU, in bytes; None on a CPU."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -22,19 +22,25 @@ from lm_pipeline.models.language_model import LanguageModel
 from lm_pipeline.models.loss import Penalties
 from lm_pipeline.models.state import State
 from lm_pipeline.specs.training import Training
+from lm_pipeline.training.environment import choose_device
 from lm_pipeline.training.world import World
 
 
 @contextlib.contextmanager
-def joined_world() -> Iterator[World]:
-    """The world that torchrun's variables describe; a world of one where there are none."""
+def joined_world(training: Training) -> Iterator[World]:
+    """The world that torchrun's variables describe; a world of one where there are none.
+
+    Raises:
+        InputError: there is no device for each process (see `choose_device`).
+    """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if size == 1:
         yield World()
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    device = choose_device(training)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(rank, size)
         dist.barrier()  # nobody leaves while another still needs the connection

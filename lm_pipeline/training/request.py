@@ -22,6 +22,7 @@ from lm_pipeline.models.storage import CONFIG, save_model
 from lm_pipeline.specs import model as model_specs
 from lm_pipeline.specs.training import Training
 from lm_pipeline.tokenization.shards import Shard
+from lm_pipeline.training.environment import peak_of_device
 from lm_pipeline.training.interruption import EXIT_CODE
 from lm_pipeline.training.job import CURVE, SNAPSHOTS, Job
 from lm_pipeline.training.loop import train, utilisation
@@ -146,7 +147,7 @@ def _train(request: TrainingRequest, spec: NeuralSpec) -> int:
         controls=shard.controls,
     )
     with (
-        joined_world() as world,
+        joined_world(request.training) as world,
         Reporter(request.training.num_steps, request.spool, quiet=not world.is_main) as reporter,
     ):
         if world.is_main:
@@ -207,6 +208,7 @@ def _write_outputs(
             "mfu": utilisation(session, speed),
             "peak_flops": session.peak_flops,
             "peak_memory_bytes": _peak_memory(),
+            "peak_device_memory_bytes": peak_of_device(session.device),
             "final_train_loss": counters.train_loss,
             "best_validation_loss": counters.best_loss,
             "best_step": counters.best_step,

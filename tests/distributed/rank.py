@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from lm_pipeline.errors import InputError
 from lm_pipeline.launch import die_with_parent
 from lm_pipeline.specs.model import GruModel, TransformerModel
 from lm_pipeline.specs.training import Training
@@ -86,8 +88,8 @@ class Disturbed(Reporter):
 def train_rank(folder: Path, family: str, settings: dict[str, Any], at: dict[str, int]) -> None:
     """Train as the rank that the environment names; the main one writes the weights' sum and where it resumed."""
     torch.set_num_threads(1)
-    with joined_world() as world:
-        job = make_job(folder, family, settings)
+    job = make_job(folder, family, settings)
+    with joined_world(job.training) as world:
         session, _ = loop.train(job, Disturbed(job.training.num_steps, world.rank, at), world)
         weights = session.weights()
         if world.is_main:
@@ -105,6 +107,20 @@ def train_request_in_process(rank: int, size: int, port: int, path: Path) -> Non
     sys.exit(train_from_request(path))
 
 
+def join_beside_a_gpu(rank: int, size: int, port: int, device: str) -> None:
+    """Join the others where torch sees one GPU, or says so."""
+    be_rank(rank, size, port)
+    torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1
+    training = Training(num_processes=size, device=device)
+    if device == "cpu":
+        with joined_world(training) as world:
+            assert world.sum(torch.ones(1)).item() == size
+        return
+    told = r"num_processes is 2, 2 of them on this machine, where torch sees 1 GPU: .* set training.device to 'cpu'"
+    with pytest.raises(InputError, match=told), joined_world(training):
+        pass
+
+
 class Held(FileSystemWriter):
     """A disk that takes nothing until it may."""
 
@@ -118,8 +134,8 @@ class Held(FileSystemWriter):
 def step_while_saving(rank: int, size: int, port: int, folder: Path, settings: dict[str, Any]) -> None:
     """Take a step between an asynchronous save and its writing; what is written is the state before the step."""
     be_rank(rank, size, port)
-    with joined_world() as world:
-        job = make_job(folder, "transformer", settings)
+    job = make_job(folder, "transformer", settings)
+    with joined_world(job.training) as world:
         session, plan = begin(job, Reporter(0, quiet=True), world), job.plan(job.train, job.training.seed)
         loop.take_step(session, plan, job.training)
         before = copied(session)

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from lm_pipeline.training.curve import read_curve
-from tests.distributed.rank import make_job, step_while_saving, train_in_process, train_request_in_process
+from tests.distributed.rank import (
+    join_beside_a_gpu,
+    make_job,
+    step_while_saving,
+    train_in_process,
+    train_request_in_process,
+)
 from tests.servers import free_port
 from tests.small_dataset import write_dataset, write_request
 
@@ -109,6 +115,12 @@ def test_resume_of_two_is_bitwise_identical_also_when_written_in_the_background(
     assert losses(cut) == losses(whole)
     ours, theirs = (torch.load(folder / "weights.pt", weights_only=True) for folder in (cut, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto", "cuda"])
+def test_processes_join_on_a_cpu_beside_a_gpu_and_are_refused_where_gpus_are_too_few(device, run_ranks):
+    """torch is told that there is one GPU; what it would do on it is left to `tests/gpu`."""
+    run_ranks(2, join_beside_a_gpu, device)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])

@@ -59,11 +59,37 @@ def test_other_ways_to_compute_stay_near_float32(settings, tmp_path):
 
 
 def test_memory_that_does_not_suffice_is_an_error_and_leaves_the_device_usable(tmp_path):
-    huge = dataclasses.replace(job(tmp_path / "huge"), spec=TransformerModel(num_layers=1, width=1 << 17, num_heads=2))
+    """A few hundred MB on the host, and above 500 GB of activations: 4 million tokens of 2048 numbers, many times."""
+    spec = TransformerModel(num_layers=1, width=2048, num_heads=16)
+    huge = dataclasses.replace(job(tmp_path / "huge", batch_size=1 << 19), spec=spec)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         train(huge, Stopping(None))
     torch.cuda.empty_cache()
     train(job(tmp_path / "small"), Stopping(None))
+
+
+def run_ranks(folder, size, **settings):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
+    given = {"attention": "fused", "num_processes": size, **settings}
+    command += ["-m", "tests.distributed.rank", str(folder), "transformer", json.dumps(given), "{}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_two_processes_on_the_cpu_of_a_machine_with_a_gpu_train(tmp_path):
+    one = job(tmp_path / "one", device="cpu")
+    train(one, Stopping(None))
+    two = job(tmp_path / "two", device="cpu")
+    done = run_ranks(tmp_path / "two", 2, device="cpu")
+    assert done.returncode == 0, done.stderr
+    assert losses(two) == pytest.approx(losses(one), abs=1e-6)
+
+
+def test_more_processes_than_gpus_are_refused(tmp_path):
+    size = torch.cuda.device_count() + 1
+    (tmp_path / "many").mkdir()
+    done = run_ranks(tmp_path / "many", size, device="auto", batch_size=8 * size)
+    assert done.returncode != 0
+    assert f"num_processes is {size}" in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="shards need two GPUs that torch sees")
@@ -71,8 +97,6 @@ def test_memory_that_does_not_suffice_is_an_error_and_leaves_the_device_usable(t
 def test_two_gpus_give_the_losses_of_one(strategy, tmp_path):
     one, two = job(tmp_path / "one"), job(tmp_path / "two", strategy=strategy, num_processes=2)
     train(one, Stopping(None))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    settings = {"device": "cuda", "attention": "fused", "strategy": strategy, "num_processes": 2}
-    command += ["-m", "tests.distributed.rank", str(tmp_path / "two"), "transformer", json.dumps(settings), "{}"]
-    subprocess.run(command, check=True)
+    done = run_ranks(tmp_path / "two", 2, device="cuda", strategy=strategy)
+    assert done.returncode == 0, done.stderr
     assert losses(two) == pytest.approx(losses(one), abs=1e-4)

@@ -31,6 +31,7 @@ def cost(data: ReportData) -> list[Block]:
         ("Wall-clock time", duration(training.get("wall_seconds"))),
         ("Tokens per second", integer(training.get("tokens_per_second"))),
         ("Peak memory", size(training.get("peak_memory_bytes"))),
+        ("Peak memory of the GPU", size(training.get("peak_device_memory_bytes"))),
         ("Device", plain(training.get("device", "not recorded"))),
         ("Threads", plain(training.get("threads", "not recorded"))),
         *((title, show(training[key])) for key, title, show in loop if key in training),

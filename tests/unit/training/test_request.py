@@ -107,6 +107,8 @@ def test_the_output_is_what_evaluation_loads(make_request, model):
     assert config["family"] == model["family"]
     assert config["num_parameters"] == training["num_parameters"] > 0
     assert len(config["tokenizer_sha256"]) == 64
+    assert training["peak_memory_bytes"] > 0
+    assert training.get("peak_device_memory_bytes") is None
     assert training["best_validation_loss"] < training["uniform_loss"] + 0.2
     assert load_scorer(out).vocab_size == VOCAB_SIZE
     assert json.loads((path.parent / "work" / "status.json").read_text())["status"] == "finished"
