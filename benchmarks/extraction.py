@@ -17,13 +17,12 @@ import re
 import subprocess
 import sys
 import time
-import venv
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from measuring import ROOT, cpu_seconds, replace_table, write_result
+from measuring import cpu_seconds, peer_python, replace_table, write_result
 from resiliparse.extract.html2text import extract_plain_text
 
 from lm_pipeline.corpus.extraction.pages import extract_page
@@ -31,8 +30,7 @@ from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource
 
-PEER = ROOT / "build/peers/trafilatura"
-PEER_PACKAGES = ("trafilatura==2.3.1", "lxml-html-clean==0.4.6")
+PEER = ("trafilatura", "trafilatura==2.3.1", "lxml-html-clean==0.4.6")
 PEER_CODE = """
 import gzip, json, sys, time
 from pathlib import Path
@@ -80,15 +78,6 @@ def summary(truth: dict[str, str], texts: dict[str, str]) -> dict[str, float]:
     generator = random.Random(0)
     drawn = [f1(generator.choices(scores, k=len(scores)))["f1"] for _ in range(500)]
     return f1(scores) | {"f1_interval": 1.96 * stdev(drawn), "f1_unseen_half": f1(scores[1::2])["f1"]}
-
-
-def install_peer() -> Path:
-    """Install trafilatura in an environment of its own."""
-    python = PEER / "bin/python"
-    if not python.exists():
-        venv.create(PEER, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
-    return python
 
 
 def run_peer(python: Path, folder: Path, options: dict[str, bool]) -> tuple[dict[str, str], float]:
@@ -150,7 +139,7 @@ def main() -> None:
     truth = {name: item["articleBody"] for name, item in json.loads((folder / "ground-truth.json").read_text()).items()}
     pages = {p.name[:-8]: gzip.decompress(p.read_bytes()).decode() for p in sorted((folder / "html").glob("*.gz"))}
     megabytes = sum(len(page.encode()) for page in pages.values()) / 1e6
-    python = install_peer()
+    python = peer_python(*PEER)
     ours: dict[str, Callable[[str], str]] = {
         "lm_pipeline": lambda page: extract_page(page).text,
         "resiliparse alone": lambda page: extract_plain_text(page, main_content=True),

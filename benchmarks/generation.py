@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import ROOT, write_result
-from training import set_up_peers
+from measuring import ROOT, peer_python, write_result
+from training import PEERS
 
 from lm_pipeline.allocator import keep_memory
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
@@ -67,7 +67,7 @@ class HuggingFace:
     """Their model in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
-        python = ROOT / "build/peers/huggingface/bin/python"
+        python = peer_python("huggingface", *PEERS["huggingface"])
         self.process = subprocess.Popen(
             [python, ROOT / "benchmarks/peers/generation_huggingface.py", folder],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -123,7 +123,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    set_up_peers()
     keep_memory()  # as wherever a trained model is loaded
     torch.manual_seed(0)
     model = build_model(SPEC, VOCAB_SIZE, CONTEXT).requires_grad_(False).eval()

@@ -5,9 +5,11 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +21,18 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     started = time.process_time()
     work()
     return max(time.process_time() - started, 1e-9)
+
+
+def peer_python(name: str, *requirements: str) -> Path:
+    """Python of a peer's environment in `build/peers`, installed from the package index where these are not in it."""
+    folder = ROOT / "build/peers" / name
+    installed, wanted = folder / "installed", "\n".join(requirements)
+    if not installed.exists() or installed.read_text("utf-8") != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=True)
+        subprocess.run([folder / "bin/pip", "install", "-q", *requirements], check=True)
+        installed.write_text(wanted, "utf-8")
+    return folder / "bin/python"
 
 
 def write_result(name: str, result: object) -> None:

@@ -12,18 +12,16 @@ comparison and writes `benchmarks/results/minhash.json`.
 import argparse
 import gzip
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import xxhash
-from measuring import ROOT, write_result
+from measuring import ROOT, peer_python, write_result
 
 from lm_pipeline.corpus.document_tables import DOCUMENTS, TableWriter
 from lm_pipeline.corpus.duplicates import Part, find_duplicates
@@ -32,9 +30,8 @@ from lm_pipeline.specs.dataset import Duplicates
 
 SPEC = Duplicates()
 NUM_PARTS = 2  # datatrove's unit of parallel work is a file
-PEERS = ROOT / "build/peers/minhash"
 # datatrove 0.10.1 crashes with xxhash 4.
-REQUIREMENTS = ["datatrove[io,processing]==0.10.1", "xxhash==3.8.2", "spacy", "rensa==0.5.0", "pyarrow"]
+PEERS = ("minhash", "datatrove[io,processing]==0.10.1", "xxhash==3.8.2", "spacy", "rensa==0.5.0", "pyarrow")
 
 
 def documents(data: Path, num: int) -> list[str]:
@@ -87,22 +84,13 @@ def ours(parts: list[Part], out: Path) -> tuple[float, int]:
 
 def peer(name: str, folder: Path, out: Path) -> tuple[float, int]:
     """The same by a peer, in a process of its own."""
-    python = PEERS / "bin/python"
+    python = peer_python(*PEERS)
     script = ROOT / f"benchmarks/peers/minhash_{name}.py"
     done = subprocess.run([python, script, folder, out], capture_output=True, text=True, check=False, cwd=out.parent)
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
     answer = json.loads(done.stdout.strip().splitlines()[-1])
     return answer["seconds"], answer["kept"]
-
-
-def set_up_peers() -> None:
-    """Install the peers from the package index where they are not."""
-    if not (PEERS / "installed").exists():
-        shutil.rmtree(PEERS, ignore_errors=True)
-        venv.create(PEERS, with_pip=True)
-        subprocess.run([PEERS / "bin/pip", "install", "-q", *REQUIREMENTS], check=True)
-        (PEERS / "installed").touch()
 
 
 def compare(texts: list[str], num_rounds: int, scratch: Path) -> list[dict[str, object]]:
@@ -198,7 +186,6 @@ def main() -> None:
         (scratch / "warm-again").mkdir()
         find_duplicates({"imdb": [warm]}, SPEC, scratch / "warm-again", scratch / "warm-out/verdicts.parquet")
         if not options.without_peers:
-            set_up_peers()
             lines += compare(texts, options.rounds, scratch)
         for grown in (options.grown // 2, options.grown):
             drawn = longer(texts, grown + grown // 100)

@@ -20,11 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 
 from filter_documents import chinese, english
-from measuring import ROOT, replace_table, write_result
+from measuring import ROOT, peer_python, replace_table, write_result
 
 from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.graph import Graph, materialize, upstream
@@ -32,7 +31,6 @@ from lm_pipeline.home import Home
 from lm_pipeline.project import build_graph
 from lm_pipeline.specs.declarations import load_declarations
 
-PEER = ROOT / "build/peers/sentencepiece"
 ALGORITHMS = ("unigram", "bpe")
 CORPUS = """\
 type: assets.Corpus
@@ -54,14 +52,9 @@ attributes:
 
 def set_up_peer() -> Path:
     """Python of the peer's environment, with the same release of sentencepiece."""
-    if not (PEER / "installed").exists():
-        shutil.rmtree(PEER, ignore_errors=True)
-        venv.create(PEER, with_pip=True)
-        version = importlib.metadata.version("sentencepiece")
-        packages = [f"sentencepiece=={version}", "pyarrow", "numpy"]
-        subprocess.run([PEER / "bin/pip", "install", "-q", *packages], check=True)
-        (PEER / "installed").touch()
-    return PEER / "bin/python"
+    return peer_python(
+        "sentencepiece", f"sentencepiece=={importlib.metadata.version('sentencepiece')}", "pyarrow", "numpy"
+    )
 
 
 def more_chinese(data: Path) -> list[str]:

@@ -21,18 +21,16 @@ the speed that such products alone reach here. Writes `benchmarks/results/traini
 import argparse
 import json
 import math
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measuring import ROOT, write_result
+from measuring import ROOT, peer_python, write_result
 
 from lm_pipeline.models.huggingface.model import export_model
 from lm_pipeline.models.language_model import LanguageModel, build_model
@@ -55,17 +53,6 @@ OPTIMIZER = {"learning_rate": 1e-3, "weight_decay": 0.1, "betas": [0.9, 0.99], "
 OURS = {"schedule": "constant", "warmup_steps": 0, "spike_deviations": None, "log_interval": 10**9}
 
 
-def set_up_peers() -> None:
-    """Install the peers from the package index where they are not."""
-    for name, requirements in PEERS.items():
-        folder = ROOT / "build/peers" / name
-        if not (folder / "installed").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            venv.create(folder, with_pip=True)
-            subprocess.run([folder / "bin/pip", "install", "-q", *requirements], check=True)
-            (folder / "installed").touch()
-
-
 class Side:
     """One process that trains when it is its turn.
 
@@ -82,7 +69,7 @@ class Side:
         path.write_text(
             json.dumps(request | {"way": way, "segments": segments, "work_dir": str(own / "work")}), "utf-8"
         )
-        python = ROOT / "build/peers" / name / "bin/python" if name in PEERS else Path(sys.executable)
+        python = peer_python(name, *PEERS[name]) if name in PEERS else Path(sys.executable)
         self.name, self.answers, self.errors = name, [], (own / "stderr").open("w+")
         self.process = subprocess.Popen(
             [python, ROOT / f"benchmarks/peers/training_{name}.py", path],
@@ -253,7 +240,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--quick", action="store_true", help="peers in bfloat16, uncompiled")
     options = parser.parse_args()
-    set_up_peers()
+    for name, requirements in PEERS.items():
+        peer_python(name, *requirements)
     lines: list[dict[str, Any]] = []
     for size in options.only:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """The peer of `filters.py`, in its own environment: datatrove's filters. Reads and writes Parquet.
 
-    build/peers/datatrove/bin/python benchmarks/datatrove_filters.py chain INPUT OUTPUT LANGUAGE WORDS
-    build/peers/datatrove/bin/python benchmarks/datatrove_filters.py verdicts INPUT OUTPUT LANGUAGE WORDS
+    build/peers/datatrove/bin/python benchmarks/peers/filters_datatrove.py chain INPUT OUTPUT LANGUAGE WORDS
+    build/peers/datatrove/bin/python benchmarks/peers/filters_datatrove.py verdicts INPUT OUTPUT LANGUAGE WORDS
 
 `chain` runs four filters over every document, with thresholds that nothing can miss, so that none ends early; WORDS is
 `shipped` (spaCy, for Chinese with jieba, as datatrove chooses) or `simple` (ours, by a regular expression). `verdicts`
