@@ -14,56 +14,92 @@ from lm_pipeline.corpus.extraction.blocks import Block
 _WORD = re.compile(r"\w+")
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _SENTENCE_END = re.compile(r"[.!?。！？…]['\"”’»」』)）\]]*$")
+_FULL_STOP = re.compile(r"(?<!\.)[.!?。！？]['\"”’»」』)）\]]*$")
 _CLAUSE_END = re.compile(r"[.!?。！？…;；:：]['\"”’»」』)）\]]*$")
 
+_SERVICES = r"""(?:facebook|twitter|linkedin|instagram|youtube|pinterest|reddit|whatsapp|telegram|tumblr|e-?mail
+    |shortlink|微信|微博|新浪微博|朋友圈|好友|QQ(?:空间|好友)?|豆瓣)"""
+_ARTICLES = r"(?:articles?|coverage|content|links?|news|pages?|posts?|reading|stor(?:y|ies)|topics?|videos?)"
+_TERMS = r"(?:privacy\spolicy|terms\sof\s(?:use|service))"
+_BEGINS = r"(?:^|[.!?]\s+|\bplease\s)"
 _LABEL = re.compile(
-    r"""^\W*(?:
+    rf"""^\W*(?:
     (?:advert(?:isement|ising)?s?|ads?|sponsored(?:\scontent)?|promoted|iklan|anzeige|werbung|publicit[ée]|publicidad
-      |publicidade|реклама|広告|スポンサー(?:ド)?リンク|スポンサードリンク|广告|廣告)\W*
-    |(?:share|tweet|pin|e-?mail|print|save)(?:\s(?:this|on|via|to|with)\b.{0,40})?
-    |(?:分享|转发|轉發|打印|收藏|点赞|シェア|共有|ツイート|印刷)(?:到|至|给|する)?.{0,10}
-    |(?:read|see|learn|show|load|view)\s(?:more|all|full)\b.{0,60}
+      |publicidade|реклама|広告|スポンサー(?:ド)?リンク|スポンサードリンク|广告|廣告)
+    |(?:share|tweet|pin|e-?mail|print|save)(?:\sthis)?(?:\s{_ARTICLES})?(?:\s(?:on|via|to|with|by)\s(?:x|{_SERVICES}))?
+    |(?:分享|转发|轉發|打印|收藏|点赞|シェア|共有|ツイート|印刷)
+      (?:(?:到|至|给)\s?{_SERVICES}|する|本[文页頁]|此文|文章)?(?:\s?[:：].{{0,20}}|\s?\d+)?
+    |(?:read|see|learn|show|load|view)\s(?:more|all|full)
+      (?:\s{_ARTICLES}|\scomments?|\s(?:about|at|by|from|on)\s[^.!?]{{1,50}}|\s?\(\d+\))?
     |(?:阅读|閱讀|查看|显示|顯示|加载)(?:全文|更多|原文)|更多|続きを読む|もっと見る
-    |(?:related|recommended|see\salso|more\s(?:from|on)|must\sread|most\s(?:read|popular)|trending|you\s(?:may|might)\salso
-      |explore\sfurther|filed\sunder|follow\sus|available\son|tags?|topics?|categor(?:y|ies)|sections?|comments?
-      |leave\sa\s(?:comment|reply))\b.{0,60}
-    |(?:相关|相關|推荐|推薦|延伸|热门|熱門)(?:阅读|閱讀|新闻|新聞|文章|链接|連結|内容|推荐)?\W.{0,20}|関連記事.{0,20}
-    |(?:标签|標籤|关键词|關鍵詞|责任编辑|責任編輯|编辑|編輯|来源|來源|作者|评论|評論|コメント|タグ|カテゴリー?)\s?[:：(（].{0,30}
-    |(?:image|photo|slide)\s\d+\s(?:of|/).{0,6}\d+|\d+\s(?:of|/)\s\d+
+    |(?:related|recommended|trending|most\s(?:read|popular)|must\sreads?)(?:\s{_ARTICLES})?
+      (?:\s(?:from|now)\b.{{0,40}}|\sfor\syou)?(?:\s?:.{{0,60}})?
+    |more\s(?:from|on)\sthis\s(?:author|site|{_ARTICLES})|you\s(?:may|might)\salso\s(?:like|enjoy|be\sinterested\sin)
+    |(?:see\salso|tags?|categor(?:y|ies)|filed\sunder|comments?)(?:\s?:.{{0,60}}|\s?\(.{{0,8}}\))?
+    |explore\sfurther|follow\sus(?:\son(?:\s{_SERVICES})?)?|available\son|topics?|sections?|leave\sa\s(?:comment|reply)
+    |(?:相关|相關|推荐|推薦|延伸|热门|熱門)(?:阅读|閱讀|新闻|新聞|文章|链接|連結|内容|推荐)(?:\s?[:：].{{0,40}})?
+    |(?:相关|相關|推荐|推薦)[:：].{{0,20}}|関連記事.{{0,20}}
+    |(?:标签|標籤|关键词|關鍵詞|责任编辑|責任編輯|编辑|編輯|来源|來源|作者|评论|評論|コメント|タグ|カテゴリー?)
+      \s?(?:[:：][^。！？]{{0,30}}|[(（]\d*[)）])
+    |(?:image|photo|slide)\s\d+\s(?:of|/).{{0,6}}\d+|\d+\s(?:of|/)\s\d+
     |(?:(?:image|photo|picture|video|photograph)s?(?:\s(?:credits?|courtesy|by))?|source|credit|图片来源|图源|圖片來源
-      |写真|摄影|攝影)\s?[:：].{0,120}
+      |写真|摄影|攝影)\s?[:：].{{0,120}}
     |(?:caption|close|ok|accept|menu|search|subscribe|(?:sign|log)\s(?:up|in)|cancel|next|previous|continue|skip
-      |back\sto\stop|get\sit|key\spoints|(?:table\sof\s)?contents|目录|目錄|目次)\W*
+      |back\sto\stop|get\sit|key\spoints|(?:table\sof\s)?contents|目录|目錄|目次)
     |getty\simages
-    )$""",
+    )\W*$""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Short lines that only label, credit or operate something."""
+"""Short lines that only label, credit or operate something; the whole line, or up to its colon."""
 
 _PITCH = re.compile(
-    r"""\b(?:uses?\scookies|cookie\s(?:policy|settings|preferences)|subscribe\s(?:to|now|for)|newsletters?
-      |sign\sup\s(?:for|to)\s(?:our|your|get|receive)|(?:in|to)\syour\sinbox|follow\s(?:us|him|her|them|me|\w+)\son
-      |terms\sof\s(?:use|service)|privacy\spolicy|all\srights\sreserved|subject\sto\scopyright
-      |earn\sa\s(?:small\s)?commission|may\sget\sa\sshare|have\sa\s(?:news\s)?tip|(?:requires|enable)\sjavascript)\b
+    rf"""\b(?:this|our)\s(?:web)?(?:site|page)\suses\scookies\b|\bwe\suse\scookies\s(?:to|and\s(?:other|similar)|on\s(?:this|our))\b
+    |{_BEGINS}subscribe\s(?:now\b|(?:to|for)\b[^.!?]{{0,60}}\b(?:newsletters?|channel|podcast|youtube|updates|our|my)\b)
+    |\b(?:subscrib(?:e|ing)|sign\sup)\s(?:to|for)\s(?:our|this|your)\s[^.!?]{{0,30}}\bnewsletters?\b
+    |\bsign\sup\s(?:for|to)\s(?:our\b|(?:get|receive)\b[^.!?]{{0,40}}\b(?:updates|news|alerts|e-?mails?|offers)\b)
+    |\b(?:news|headlines|updates|stories|offers)\b[^.!?]{{0,40}}\s(?:in|to)\syour\sinbox\b
+    |{_BEGINS}follow\s(?:\S+\s){{1,3}}on\s{_SERVICES}\b
+    |\bby\s\w+ing\b[^.!?]{{0,60}}\b(?:i|you)\s(?:accept|acknowledge|agree|consent)\b.{{0,60}}\b{_TERMS}\b
+    |\bread\sour\b[^.!?]{{0,30}}\b{_TERMS}\b
+    |(?:©|\(c\)|\bcopyright\b).{{0,80}}\ball\srights\sreserved\b|^this\s\w+\sis\ssubject\sto\scopyright\b
+    |\b(?:earn|get)\sa(?:n?\s(?:small\s|affiliate\s)?commission|\sshare)\b.*\b(?:this|our)\s(?:{_ARTICLES}|site)\b
+    |\bthis\s(?:{_ARTICLES}|site)\b.*\b(?:earn|get)\sa(?:n?\s(?:small\s|affiliate\s)?commission|\sshare)\b
+    |\bhave\sa\s(?:news\stip\b|tip\?)
+    |\bthis\s\w+\srequires\sjavascript\b|\bplease\senable\sjavascript\b|\b(?:need\sto|must)\senable\sjavascript\sto\b
     |/\s?getty\b
-    |版权所有|版權所有|(?:未经|未經).{0,10}(?:许可|許可|授权|授權)|(?:转载|轉載)(?:请|請)|扫描.{0,4}二维码|关注我们|關注我們""",
+    |(?:版权所有|版權所有)(?![者人权權])|(?:转载|轉載)(?:请|請)(?:注明|註明|联系|聯繫|标明|標明|保留)
+    |(?:未经|未經).{{0,14}}(?:许可|許可|授权|授權|允许|允許|同意).{{0,12}}
+      (?:不得|禁止|请勿|請勿|严禁|嚴禁|谢绝|謝絕).{{0,8}}(?:转载|轉載)
+    |扫描.{{0,4}}二维码.{{0,8}}(?:关注|下载|加入|添加)|(?:请|請|欢迎|歡迎)(?:关注|關注)我[们們]
+    |(?:关注|關注)我[们們]的?(?:微信|公众号|微博|官方)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""What a site says about itself: cookies, newsletters, rights, commissions, the credits of its pictures."""
+"""What a site says to its readers: cookies, newsletters, rights, commissions, the credits of its pictures."""
+
+_PITCH_WORDS = re.compile(
+    rf"""\b(?:cookie\s(?:policy|settings|preferences)|newsletters?|{_TERMS}|all\srights\sreserved|subscribe\snow)\b
+    |^\W*(?:关注|關注)我[们們]\W*$|^\W*扫描.{{0,4}}二维码""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""The same in so few words that they are no sentence."""
 
 _PITCH_HINTS = (
-    *("cookie", "subscribe", "newsletter", "sign up", "inbox", "follow ", "terms of", "privacy", "rights reserved"),
-    *("copyright", "commission", "get a share", "have a ", "javascript", "getty"),
+    *("cookie", "subscri", "newsletter", "sign up", "inbox", "follow ", "terms of", "privacy", "rights reserved"),
+    *("copyright", "commission", "a share", "have a ", "javascript", "getty"),
     *("版权", "版權", "未经", "未經", "转载", "轉載", "二维码", "关注", "關注"),
 )
-"""Of these, what matches `_PITCH` has at least one. Looking for them is ten times as fast."""
+"""Of these, what is a pitch has at least one. Looking for them is ten times as fast."""
 
 _BACK_MATTER = re.compile(
-    r"""^\W*(?:about\s(?:the\sauthor|\w+(?:\s\w+){0,2}$)|more\s(?:on|from|about)|related|read\snext|recommended|you\smay
-      |newsletter|your\sprivacy|share|comments?|leave\sa|相关|相關|推荐|推薦|延伸阅读|延伸閱讀|関連|作者简介|作者簡介)""",
+    rf"""^\W*(?:about\sthe\sauthors?|more\s(?:from|on)\sthis\s(?:author|site|{_ARTICLES})|more\s{_ARTICLES}
+      |related(?:\s{_ARTICLES}(?:\sfrom\b.{{0,40}})?)?|recommended\s(?:for\syou|{_ARTICLES})|most\s(?:read|popular)|read\snext
+      |you\s(?:may|might)\salso\s(?:like|enjoy|be\sinterested\sin)|newsletter\ssign\s?up|your\sprivacy
+      |share\sthis(?:\s{_ARTICLES})?|\d+\scomments?|comments?\s\(\d+\)|leave\sa\s(?:comment|reply)
+      |(?:相关|相關|推荐|推薦|延伸|热门|熱門)(?:阅读|閱讀|新闻|新聞|文章|链接|連結|内容|推荐)|関連記事
+      |作者简介|作者簡介|关于作者|關於作者)\W*$""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Headings of what follows an article and is no part of it."""
+"""Headings of what follows an article and is no part of it; whole ones, for 'Related work' is a part."""
 
 
 def without_boilerplate(blocks: list[Block], titles: Sequence[str]) -> tuple[list[Block], str | None]:
@@ -132,7 +168,18 @@ def _is_deck(block: Block) -> bool:
 
 
 def _without_labels(blocks: list[Block]) -> list[Block]:
-    return [block for block in blocks if block.kind == "pre" or _size(block.text) > 120 or not _LABEL.match(block.text)]
+    return [block for block in blocks if not _is_label(block)]
+
+
+def _is_label(block: Block) -> bool:
+    """A heading is one only if nothing of an article has such a heading; a sentence of running text is none."""
+    text = block.text
+    if block.kind == "heading":
+        return _BACK_MATTER.match(text) is not None
+    size = _size(text)
+    if block.kind == "pre" or size > 120 or _LABEL.match(text) is None:
+        return False
+    return not ((block.kind == "paragraph" or size >= 60) and _FULL_STOP.search(text))
 
 
 def _without_pitches(blocks: list[Block]) -> list[Block]:
@@ -143,12 +190,11 @@ def _without_pitches(blocks: list[Block]) -> list[Block]:
 
 def _is_pitch(block: Block, hints: Sequence[str]) -> bool:
     text = block.text.lower()
-    return (
-        any(hint in text for hint in hints)
-        and block.kind != "pre"
-        and _size(text) <= 400
-        and _PITCH.search(text) is not None
-    )
+    size = _size(text)
+    if block.kind == "pre" or size > 400 or not any(hint in text for hint in hints):
+        return False
+    is_short = size <= 70 and block.kind == "line" and not _SENTENCE_END.search(text)
+    return _PITCH.search(text) is not None or (is_short and _PITCH_WORDS.search(text) is not None)
 
 
 def _without_links(blocks: list[Block]) -> list[Block]:
@@ -184,10 +230,10 @@ def _without_tail(blocks: list[Block]) -> list[Block]:
 
 RULES: tuple[Callable[[list[Block]], list[Block]], ...] = (
     _without_deck,
+    _without_back_matter,
     _without_labels,
     _without_pitches,
     _without_links,
-    _without_back_matter,
     _without_tail,
 )
 """In the order in which they are applied."""

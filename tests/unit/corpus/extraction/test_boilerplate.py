@@ -1,0 +1,157 @@
+import pytest
+
+from lm_pipeline.corpus.extraction.blocks import Block
+from lm_pipeline.corpus.extraction.boilerplate import without_boilerplate
+
+ENGLISH = "The river has flowed past the small town for a long time, and people walk along it to work every day. "
+CHINESE = "这条河流过小镇已经有很多年了，人们每天沿着河边走去上班，孩子们在水里玩耍，老人坐在树下说话。"
+
+
+def block(text: str, kind="paragraph") -> Block:
+    return Block(kind, 2 if kind == "heading" else 0, text, 0, gap=True)
+
+
+def kept_between(middle: Block) -> bool:
+    """Whether a block stays that stands in the text, in its last two fifths."""
+    prose = [block(text) for text in (ENGLISH * 3, CHINESE * 3)]
+    last = [block(ENGLISH), block(CHINESE)]
+    texts, _ = without_boilerplate([*prose, middle, *last], [])
+    assert [each for each in texts if each is not middle] == [*prose, *last]
+    return middle in texts
+
+
+@pytest.mark.parametrize("kind", ["heading", "paragraph", "item", "line"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "印刷术的起源",
+        "打印机不工作怎么办",
+        "分享经济的未来",
+        "推荐算法的原理",
+        "相关性分析",
+        "热门话题：人工智能",
+        "Section 2. Powers of the regulator",
+        "Sections of a cone",
+        "Related Work",
+        "Related rates in calculus",
+        "Topics in number theory",
+        "Comments on the theorem",
+        "Categories and functors",
+        "Share prices fell again",
+        "Save on a floppy disk",
+        "Print to a file",
+        "Tags in HTML",
+        "Read all lines of a file",
+        "More on vectors",
+        "About quadratic forms",
+        "About Brigit Katz",
+        "Recommended settings",
+        "Subscribe to a topic",
+        "二维码支付",
+    ],
+)
+def test_headings_and_short_lines_of_a_text_stay(text, kind):
+    assert kept_between(block(text, kind))
+
+
+@pytest.mark.parametrize("text", ["Search", "Comments", "Contents", "Print", "Topics", "分享", "目录", "编辑：步骤一"])
+def test_what_labels_a_line_may_be_the_heading_of_a_section(text):
+    assert kept_between(block(text, "heading"))
+
+
+@pytest.mark.parametrize("kind", ["paragraph", "item", "line"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "第五十三条　未经著作权人许可，复制、发行、表演、放映其作品的，应当承担民事责任。",
+        "用户扫描二维码即可付款，商家当天到账。",
+        "人们越来越关注我们的生活方式。",
+        "版权所有者可以许可他人使用作品。",
+        "作者认为，来源：民间传说，并不可靠，因为没有一本书提到过这件事情的经过。",
+        "The court held that Facebook's privacy policy did not bind minors, who had never agreed to it.",
+        "He said that she didn't always follow through on suggestions from the committee.",
+        "Clients subscribe to a topic, and the broker sends them what is published there.",
+        "The newsletters of the society were printed until 1910, when their editor died.",
+        "For the base of the cake we use cookies, and never those with raisins.",
+        "A server uses cookies to remember who has logged in.",
+        "Agents may earn a commission on every house that they sell.",
+        "The spears have a tip of iron, and their shafts are made of ash.",
+        "Related to this is the question whether the river was ever navigable.",
+        "Source: the river rises in the hills north of the town and runs to the sea.",
+        "Millions of people follow him on Twitter, where he writes about rivers.",
+    ],
+)
+def test_whole_sentences_stay_whatever_words_they_have(text, kind):
+    assert kept_between(block(text, kind))
+
+
+@pytest.mark.parametrize("text", ["“OK.”", "Search!", "“继续。”"])
+def test_a_word_that_somebody_says_stays(text):
+    assert kept_between(block(text))
+
+
+@pytest.mark.parametrize("kind", ["paragraph", "line"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Advertisement",
+        "广告",
+        "Share on Facebook",
+        "Print this article",
+        "分享到微信",
+        "打印本页",
+        "阅读全文",
+        "Read more from this author |",
+        "View all (4)",
+        "Related: The strangest galaxies of all",
+        "You may also like...",
+        "Comments (+)",
+        "相关阅读：小镇的历史",
+        "标签：河流 小镇",
+        "责任编辑：李四",
+        "SOURCE: News agencies",
+        "Photo: Gene J. Puskar",
+        "1 of 6",
+        "Follow us on",
+        "目录",
+    ],
+)
+def test_labels_go(text, kind):
+    assert not kept_between(block(text, kind))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This website uses cookies to improve your experience. We assume that you are fine with this.",
+        "By using our site, you acknowledge that you have read and understand our Privacy Policy.",
+        "© 2019 The River Daily. All Rights Reserved.",
+        "Get the latest updates right in your inbox.",
+        "Subscribe to the Morning Review newsletter",
+        "If you buy something through this post, we may get a share of the sale.",
+        "Follow us on Twitter @river or Facebook",
+        "Have a tip? Write to the editors.",
+        "This slideshow requires JavaScript.",
+        "版权所有 © 2020 小镇日报",
+        "未经授权，不得转载。",
+        "未经本网书面许可，任何单位和个人不得转载。",
+        "转载请注明出处。",
+        "扫描下方二维码关注小镇日报",
+        "欢迎关注我们的公众号！",
+    ],
+)
+def test_what_a_site_says_to_its_readers_goes(text):
+    assert not kept_between(block(text))
+
+
+@pytest.mark.parametrize("text", ["Cookie Settings", "Newsletter", "Terms of Use", "关注我们", "扫描二维码"])
+def test_a_few_words_about_the_site_go_where_they_stand_alone(text):
+    assert not kept_between(block(text, "line"))
+
+
+@pytest.mark.parametrize(
+    "heading", ["About the author", "Related articles", "Share this story", "相关阅读", "作者简介"]
+)
+def test_everything_after_a_heading_of_back_matter_goes(heading):
+    prose = [block(ENGLISH * 3), block(CHINESE * 3)]
+    assert without_boilerplate([*prose, block(heading, "heading"), block(ENGLISH)], [])[0] == prose
