@@ -32,6 +32,7 @@ COMPILE_FROM_SECONDS = 600.0
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IS_SET = "set in the experiment"
 STATEFUL = "a recurrent model's steps are two calls a layer of torch's own, which compiling leaves as they are"
+HALF = "on a GPU torch runs recurrent layers under autocast in float16, whose small gradients vanish"
 PRODUCT_SIZES = {"cpu": 256, "cuda": 4096}
 """Rows and columns of the matrices whose product tells whether bfloat16 is worth a step: on a GPU smaller ones take
 as long as to be started."""
@@ -67,7 +68,11 @@ def resolve(
     uncompiled = STATEFUL if model.is_recurrent else None
     if training.compile is True and uncompiled is not None:
         raise InputError(f"training.compile is true, but {uncompiled}. Leave it out.")
-    timings: Timings = {"matmul_seconds": {}, "step_seconds": {}, "undivided": undivided, "uncompiled": uncompiled}
+    unreduced = HALF if model.is_recurrent and model.embedding.weight.device.type == "cuda" else None
+    if training.precision == "bfloat16" and unreduced is not None:
+        raise InputError(f"training.precision is 'bfloat16', but {unreduced}. Set it to 'auto' or 'float32'.")
+    timings: Timings = {"matmul_seconds": {}, "step_seconds": {}, "undivided": undivided}
+    timings |= {"uncompiled": uncompiled, "unreduced": unreduced}
     if "auto" in (training.precision, training.attention) or training.compile == "auto":
         timings |= remembered(folder, "steps", subject, lambda: _measure(model, batch, training))
     choices = decide(timings, training)
@@ -113,15 +118,16 @@ def decide(timings: Timings, training: Training) -> Choices:
         timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`; `sharing_seconds` by what
             threads share, where that was tried, and `undivided`, why rows cannot be (None where they can); where
             compiled code was tried, `compiled_seconds` in the same way (nothing if it failed), `compile_seconds` and
-            `compile_error`, and `uncompiled`, why it cannot be.
+            `compile_error`, and `uncompiled`, why it cannot be; `unreduced`, why bfloat16 is not thought of.
         training: the settings; what is not `auto` there stays.
     """
     steps = timings["step_seconds"]
     precision, why = training.precision, IS_SET
     if precision == "auto":
         best = {name: min((s for key, s in steps.items() if key.startswith(name)), default=None) for name in DTYPES}
-        precision, why = "float32", "bfloat16 matrix products are not faster here"
-        if best["bfloat16"] is not None and best["float32"] is not None:
+        unreduced = timings.get("unreduced")
+        precision, why = "float32", unreduced or "bfloat16 matrix products are not faster here"
+        if unreduced is None and best["bfloat16"] is not None and best["float32"] is not None:
             precision = "bfloat16" if best["bfloat16"] < best["float32"] / MIN_GAIN else "float32"
             why = f"a bfloat16 step takes {best['bfloat16'] / best['float32']:.2f} of a float32 step"
     attention, because = training.attention, IS_SET

@@ -87,6 +87,12 @@ def test_the_fastest_pair_is_chosen_and_reduced_precision_must_gain_clearly(step
     assert (chosen["precision"]["value"], chosen["attention"]["value"]) == (precision, attention)
 
 
+def test_what_stands_against_bfloat16_is_the_reason_for_float32():
+    steps = {"float32/fused": 3.0, "bfloat16/fused": 1.0}
+    chosen = decide({"matmul_seconds": MATMUL, "step_seconds": steps, "unreduced": choices.HALF}, Training())
+    assert (chosen["precision"]["value"], chosen["precision"]["reason"]) == ("float32", choices.HALF)
+
+
 def test_compiling_must_gain_and_a_failure_is_recorded():
     timings = {"matmul_seconds": MATMUL, "step_seconds": {"float32/fused": 1.0}}
 
