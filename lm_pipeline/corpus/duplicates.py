@@ -1,6 +1,8 @@
 """Exact and near duplicates across all corpora of a dataset, with their clusters kept.
 
-Documents with the same text are exact duplicates. Of the distinct texts, those that share an LSH band of their MinHash
+Documents with the same text and the same target are exact duplicates; so of one sentence all translations stay, in one
+cluster, which no split divides. A label is no part of a text: of a text with two labels one document stays.
+Of the distinct texts, those that share an LSH band of their MinHash
 signatures are candidates, and near duplicates when their true Jaccard similarity reaches the threshold
 (`near_duplicates.py`). Clusters are the connected components of exact and near duplicate pairs; one member of each
 stays. Documents with fewer words than a shingle have exact duplicates only: their sets are empty and would all collide.
@@ -39,7 +41,7 @@ UNIQUE = pl.Schema(
         "cluster": pl.Int64,  # the row of the cluster's chosen document
         "kept": pl.Boolean,
         "kind": pl.String,  # why it is not kept
-        "duplicate_of": pl.String,  # id of the chosen document, for exact and near duplicates
+        "duplicate_of": pl.String,  # id of the chosen document (of that text and target), for exact and near duplicates
         "similarity": pl.Float32,  # to it
         "score": pl.Float32,  # of the quality model; null without one
     }
@@ -81,11 +83,12 @@ def find_duplicates(
         corpora: the parts of each corpus, by its name, in the dataset's order. All have scores or none.
         spec: what counts as a duplicate and which member is kept.
         out: an existing folder that receives `unique.parquet`: one row per document in canonical order (corpora as
-            they are given, file, record) with the columns `UNIQUE`. `kind` is "exact" where the chosen document has
-            the same text, or an earlier one has; "near" for other duplicates; "low_quality" for a chosen document
-            below `min_score`. In a chain A ~ B ~ C the similarity of A and C can be below the threshold; it is stored
-            as it is. With `exact: false` same texts share a cluster, so that no split divides them, but all stay. And
-            `verdicts.parquet`, where near duplicates are searched for: the pairs that were compared.
+            they are given, file, record) with the columns `UNIQUE`. `kind` is "exact" where the chosen document of
+            that text and target, or an earlier one, has the same; "near" for other duplicates; "low_quality" for a
+            chosen document below `min_score`. In a chain A ~ B ~ C the similarity of A and C can be below the
+            threshold; it is stored as it is. With `exact: false` same texts share a cluster, so that no split divides
+            them, but all stay. And `verdicts.parquet`, where near duplicates are searched for: the pairs that were
+            compared.
         previous: `verdicts.parquet` of an earlier search with the same `spec.near`, which spares comparisons and
             changes nothing else.
         min_score: documents that score below are not chosen where another one is there, and not kept.
@@ -113,17 +116,19 @@ def find_duplicates(
         order, undated = _preference(columns, spec)
         chosen = _choose(cluster_of, passes, order)
         same_text = first == first[chosen]
+        first_pair, chosen_pair = _pairs(columns, first, chosen, passes, order)
         similarity = np.where(same_text, 1.0, np.nan).astype(np.float32)
         if near is not None:
             other = np.flatnonzero(~same_text)
             similarity[other] = near.similarities(first[other], first[chosen[other]])
             near.write_verdicts(out / "verdicts.parquet")
-        removed = (chosen != rows) & ~(same_text & (not spec.exact))
-        exact = removed & spec.exact & (same_text | (first != rows))
+        removed = (chosen != rows) & ~(same_text & ((chosen_pair == rows) | (not spec.exact)))
+        exact = removed & spec.exact & (same_text | (first_pair != rows))
+        partner = np.where(same_text, chosen_pair, chosen)
         kind = np.select([exact, removed, ~passes], [EXACT, NEAR, LOW_QUALITY], 0).astype(np.int8)
-        _write(columns, list(corpora), out / "unique.parquet", chosen, kind, similarity, scores)
+        _write(columns, list(corpora), out / "unique.parquet", chosen, partner, kind, similarity, scores)
         sizes = np.bincount(chosen)
-        pairs = examples(columns, documents, list(corpora), chosen, kind, similarity)
+        pairs = examples(columns, documents, list(corpora), partner, kind, similarity)
         matrix = shared_text(columns, list(corpora), chosen, sizes)
     counts = dict(zip(KINDS, np.bincount(kind, minlength=1 + len(KINDS)).tolist()[1:], strict=True))
     summary = {
@@ -142,7 +147,7 @@ def find_duplicates(
 
 def _columns(corpora: Sequence[Sequence[Part]], spec: Duplicates, scratch: Path) -> Columns:
     """What is known of all documents without their texts."""
-    types: dict[str, Any] = dict.fromkeys(("id_high", "id_low", "text_high", "text_low"), np.uint64)
+    types: dict[str, Any] = dict.fromkeys(("id_high", "id_low", "text_high", "text_low", "pair"), np.uint64)
     types |= {"num_characters": np.int64, "num_shingles": np.int64}
     types |= {"date": np.int64} if spec.keep == "oldest" else {}
     types |= {band_column(band): np.uint64 for band in range(spec.near.num_bands if spec.near else 0)}
@@ -200,11 +205,26 @@ def _choose(cluster_of: NDArray[np.int64], passes: NDArray[np.bool_], order: NDA
     return best[chosen]
 
 
+def _pairs(
+    columns: Columns,
+    first: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    passes: NDArray[np.bool_],
+    order: NDArray[Any],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """By row: the first row with the same text and target, and the chosen one of those, as `_choose` chooses it."""
+    if np.array_equal(columns["pair"], columns["text_low"]):  # there are no targets: texts have been compared
+        return first, chosen
+    first_pair = first_of_equal(columns["pair"], columns["text_high"])
+    return first_pair, _choose(first_pair, passes, order)
+
+
 def _write(
     columns: Columns,
     corpora: Sequence[str],
     path: Path,
     chosen: NDArray[np.int64],
+    partner: NDArray[np.int64],
     kind: NDArray[np.int8],
     similarity: NDArray[np.float32],
     scores: NDArray[np.float32] | None,
@@ -215,7 +235,7 @@ def _write(
         for own in batches_of(columns.num_rows, ROW_GROUP):
             duplicate = (kind[own] == EXACT) | (kind[own] == NEAR)
             others = pl.Series(~duplicate)
-            partners = columns.hex("id", chosen[own][duplicate])
+            partners = columns.hex("id", partner[own][duplicate])
             file.write(
                 pl.DataFrame(
                     {

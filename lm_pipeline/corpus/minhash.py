@@ -150,9 +150,10 @@ def write_signatures(documents_parquet: Path, spec: NearDuplicates | None, out: 
             bands and no shingles.
         out: an existing folder that receives `signatures.parquet`, in the order of the documents: `file`, `record`,
             `id_high` and `id_low` (the halves of `document_id`), `text_high` and `text_low` (of xxh3_128 of the text),
-            `num_characters`, `date` (microseconds since 1970, `UNDATED` where there is none that can be read),
-            `num_shingles` (distinct) and `band_0`, `band_1`, ...: a hash of each band of the MinHash signature, which
-            means nothing for documents with fewer words than a shingle (`num_shingles` 0).
+            `pair` (`text_low` where there is no target, else a hash of text and target), `num_characters`, `date`
+            (microseconds since 1970, `UNDATED` where there is none that can be read), `num_shingles` (distinct) and
+            `band_0`, `band_1`, ...: a hash of each band of the MinHash signature, which means nothing for documents
+            with fewer words than a shingle (`num_shingles` 0).
 
     Returns:
         `documents`, `with_signature`, `num_shingles`.
@@ -163,7 +164,7 @@ def write_signatures(documents_parquet: Path, spec: NearDuplicates | None, out: 
         TableFile(out / "signatures.parquet", _schema(spec)) as file,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
-        columns = ["document_id", "file", "record", "date", "text"]
+        columns = ["document_id", "file", "record", "date", "text", "target"]
         batches = source.iter_batches(_BATCH_ROWS, columns=columns)
         for frame in _in_order(threads, lambda batch: _describe(pl.DataFrame(batch), spec), batches):
             file.write(frame)
@@ -179,7 +180,7 @@ def _schema(spec: NearDuplicates | None) -> pl.Schema:
         {
             "file": pl.String,
             "record": pl.Int64,
-            **dict.fromkeys(("id_high", "id_low", "text_high", "text_low"), pl.UInt64()),
+            **dict.fromkeys(("id_high", "id_low", "text_high", "text_low", "pair"), pl.UInt64()),
             "num_characters": pl.Int64,
             "date": pl.Int64,
             "num_shingles": pl.Int64,
@@ -202,6 +203,10 @@ def _in_order(threads: ThreadPoolExecutor, work: Callable[[Any], Any], items: It
 def _describe(batch: pl.DataFrame, spec: NearDuplicates | None) -> pl.DataFrame:
     digests = b"".join(xxhash.xxh3_128_digest(text.encode()) for text in batch["text"])
     hashes = np.frombuffer(digests, ">u8").astype(np.uint64)
+    pairs = [
+        text if target is None else xxhash.xxh3_64_intdigest(target.encode(), text)
+        for text, target in zip(hashes[1::2].tolist(), batch["target"], strict=True)
+    ]
     id_high, id_low = halves_of(batch["document_id"])
     num_shingles, bands = np.zeros(len(batch), np.int64), {}
     if spec is not None:
@@ -215,6 +220,7 @@ def _describe(batch: pl.DataFrame, spec: NearDuplicates | None) -> pl.DataFrame:
         id_low=id_low,
         text_high=hashes[::2],
         text_low=hashes[1::2],
+        pair=pl.Series(pairs, dtype=pl.UInt64),
         num_shingles=num_shingles,
         **bands,
     )

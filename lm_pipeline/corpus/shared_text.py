@@ -60,7 +60,7 @@ def examples(
     kind: NDArray[np.int8],
     similarity: NDArray[np.float32],
 ) -> list[dict[str, Any]]:
-    """At most 10 pairs of a removed document and the chosen one of its cluster, side by side.
+    """At most 10 pairs of a removed document and the chosen one, side by side.
 
     Near duplicates first, from the most similar to the least, evenly spaced; exact ones where those are few.
 
@@ -68,7 +68,7 @@ def examples(
         columns: ids of N documents and the parts that they are in.
         documents: of each part, the file with the texts.
         corpora: the names of the corpora, by number.
-        chosen: by row, the chosen row of its cluster.
+        chosen: by row, the chosen row that it is a duplicate of.
         kind: by row, `EXACT`, `NEAR` or another one.
         similarity: by row, that to the chosen document.
     """

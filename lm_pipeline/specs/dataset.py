@@ -42,7 +42,7 @@ class Duplicates(Spec):
     """What counts as a duplicate across all corpora of the dataset."""
 
     exact: bool = True
-    """Whether documents with the same normalised text are reduced to one."""
+    """Whether documents with the same normalised text, and the same target where they have one, are reduced to one."""
     near: NearDuplicates | None = NearDuplicates()
     """Near-duplicate removal; `null` switches it off."""
     keep: Literal["first", "oldest", "longest", "best_score"] = "longest"

@@ -50,7 +50,7 @@ def test_tables_of_a_dataset(tmp_path):
         "record": [0, 1, 2],
         "date": "2024",
     }
-    frame = pl.DataFrame({**places, "text": texts, "kept": True})
+    frame = pl.DataFrame({**places, "text": texts, "target": "x", "kept": True})
     frame = frame.with_columns(group=pl.lit(None, dtype=pl.String), num_bytes=pl.col("text").str.len_bytes())
     frame.write_parquet(tmp_path / "documents.parquet")
     frame.select("kept").write_parquet(tmp_path / "decisions.parquet")

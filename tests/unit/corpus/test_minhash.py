@@ -105,8 +105,9 @@ def write_documents(path: Path, texts: list[str]) -> pl.DataFrame:
             "record": range(len(texts)),
             "date": [None, "2024-02-29"] * (len(texts) // 2),
             "text": texts,
+            "target": [None, "译文"] * (len(texts) // 2),
         },
-        schema_overrides={"date": pl.String, "text": pl.String, "document_id": pl.String},
+        schema_overrides=dict.fromkeys(("date", "text", "target", "document_id"), pl.String),
     )
     documents.write_parquet(path, row_group_size=1000)
     return documents
@@ -126,6 +127,7 @@ def test_signature_files_are_identical_bytes_and_say_which_documents_are_too_sho
     assert ids.to_list() == documents["document_id"].to_list()
     hashes = hex_of(written["text_high"].to_numpy(), written["text_low"].to_numpy())
     assert hashes.to_list() == [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
+    assert (written["pair"] == written["text_low"]).to_list() == [True, False] * (len(texts) // 2)
     assert written["num_characters"].to_list() == [len(text) for text in texts]
     assert written["date"].to_list()[:2] == [UNDATED, 1709164800000000]
     minima, _ = signatures(left, SPEC)

@@ -40,6 +40,7 @@ def cut(
             "record": range(num),
             "date": [None] * num,
             "text": list(texts),
+            "target": [None] * num,
             "num_bytes": [len(text.encode()) for text in texts],
             "num_characters": [len(text) for text in texts],
         }
