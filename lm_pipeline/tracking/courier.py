@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BATCH_POINTS = 1000
 _BATCHED = ("params", "metrics", "tags", "note", "model_metrics")
+_ROLLBACK_TAG = "lm_pipeline.rolled_back"
 _NOTE_TAG = "mlflow.note.content"
 log = logging.getLogger("lm_pipeline.shipper")
 
@@ -35,7 +36,8 @@ class State:
         store: digest of the tracking URI; another store is told everything from the start.
         shipped_offset: bytes of the spool that are done.
         status: what MLflow shows; `abandoned` when it says KILLED only because nobody writes any more.
-        last_step: by metric, the last step shipped.
+        last_step: by metric, the last step shipped of the pass that counts.
+        rollbacks: `step <n> to <n>` of each time the training went back.
         models: ids of LoggedModels by name.
         evaluated: by `name|dataset|digest`, the model's metric last shipped.
         refused: events that MLflow will not take: `{"offset", "event", "message"}`.
@@ -51,6 +53,7 @@ class State:
     last_step: dict[str, int] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     evaluated: dict[str, float] = field(default_factory=dict)
+    rollbacks: list[str] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -181,6 +184,11 @@ class Courier:
             case "status":
                 store.set_status(run, body["status"], body["time_ms"])
                 state.status, state.abandoned = body["status"], False
+            case "rollback":
+                rollbacks = [*state.rollbacks, f"step {body['step']} to {body['to']}"]
+                store.log(run, tags={_ROLLBACK_TAG: ", ".join(rollbacks)})
+                state.rollbacks = rollbacks
+                state.last_step = {name: min(step, body["to"]) for name, step in state.last_step.items()}
             case "input":
                 store.log_input(run, body["name"], body["digest"], body["source"], body["context"])
             case "artifact":

@@ -88,12 +88,24 @@ class SpoolWriter:
         """Points of curves: one value per name at this step. A step that MLflow already has is not sent again.
 
         Args:
-            step: training step; for each name it must not decrease, except after a resume.
+            step: training step; for each name it must not decrease, except after a resume or a rollback.
             values: finite or not; MLflow shows infinity as 1.8e308.
             time_ms: when it was measured, milliseconds since 1970; now if None.
         """
         numbers = {name: float(value) for name, value in values.items()}
         self._append("metrics", step=int(step), values=numbers, time_ms=time_ms)
+
+    def rollback(self, step: int, to: int) -> None:
+        """The run went back: points after the step `to` were abandoned, and those of the same steps that follow count.
+
+        MLflow replaces no point. It shows both passes, its latest value is that of the second, and the run's tag
+        `lm_pipeline.rolled_back` names the steps.
+
+        Args:
+            step: how far it had come.
+            to: the step that it goes on after.
+        """
+        self._append("rollback", step=int(step), to=int(to))
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Tags of the run; a later value replaces an earlier one."""

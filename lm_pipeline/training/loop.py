@@ -184,7 +184,7 @@ def roll_back(session: Session, job: Job, plan: Plan, saver: Saver, reporter: Re
     counters.position, counters.rollbacks = failed.position, failed.rollbacks + 1
     counters.skipped_steps, counters.consecutive_skips = failed.skipped_steps, 0
     session.clock.seconds.update(seconds)
-    reporter.warn(f"went back to step {counters.step}, reading on at position {counters.position} of the data")
+    reporter.rolled_back(failed.step, counters.step, counters.position)
 
 
 def log_step(session: Session, training: Training, curve: Curve, reporter: Reporter) -> None:

@@ -126,6 +126,36 @@ def test_a_resumed_training_reopens_its_run_and_has_one_point_per_step(home):
     assert len(client(home).search_runs([run.info.experiment_id])) == 1
 
 
+@pytest.mark.parametrize("loses_its_state", [False, True])
+def test_of_a_training_that_went_back_the_second_pass_counts_and_a_tag_says_so(home, loses_its_state):
+    path = find_or_new_spool(home, "checkpoint", KEY)
+    with SpoolWriter(path) as spool:
+        spool.open("docs", "lstm")
+        for step in range(1, 10):
+            spool.metrics(step, {"train_loss": float(step)}, time_ms=1000 + step)
+        spool.rollback(step=9, to=5)
+    assert shipper.main(home, once=True) == 0
+    with SpoolWriter(path) as spool:
+        for step in range(6, 9):
+            spool.metrics(step, {"train_loss": -float(step)}, time_ms=2000 + step)
+        spool.open("docs", "lstm")  # killed, and resumed from step 7
+        spool.metrics(8, {"train_loss": -8.0}, time_ms=3008)
+        spool.metrics(9, {"train_loss": -9.0}, time_ms=3009)
+        spool.status("FINISHED")
+    assert shipper.main(home, once=True) == 0
+    if loses_its_state:
+        state_path(home, path.stem).unlink()
+        assert shipper.main(home, once=True) == 0
+    run = run_of(home, path)
+    history = client(home).get_metric_history(run.info.run_id, "train_loss")
+    points = sorted((point.timestamp, point.step, point.value) for point in history)
+    first = [(1000 + step, step, float(step)) for step in range(1, 10)]
+    second = [*((2000 + step, step, -float(step)) for step in range(6, 9)), (3009, 9, -9.0)]
+    assert points == first + second
+    assert run.data.metrics["train_loss"] == -9.0
+    assert run.data.tags["lm_pipeline.rolled_back"] == "step 9 to 5"
+
+
 @pytest.mark.parametrize("loss", ["lost", "damaged", "older"])
 def test_a_lost_damaged_or_older_state_doubles_nothing(home, loss):
     path = find_or_new_spool(home, "checkpoint", KEY)

@@ -1,8 +1,11 @@
 import pytest
 
+from lm_pipeline.tracking.spool_events import read_events
 from lm_pipeline.training import loop
+from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.guard import DivergedError
 from lm_pipeline.training.loop import train
+from lm_pipeline.training.progress import Reporter
 from tests.unit.training.interrupted import assert_same_training, curve, stop_at
 
 
@@ -54,6 +57,29 @@ def test_after_three_skips_it_goes_back_and_reads_on_behind_the_bad_data(make_jo
     assert session.counters.step == 12
     assert session.counters.position == 12 + 4  # back from step 9 to the checkpoint of step 5, data not
     assert [p["step"] for p in curve(job) if "train_loss" in p] == [2, 4, 6, 8, 10, 12]
+
+
+def test_after_going_back_what_counts_in_the_spool_is_the_curve(make_job, tmp_path, monkeypatch):
+    poison(monkeypatch, {8, 9, 10})
+    job, path = (
+        make_job("gru", tmp_path / "job", log_interval=1),
+        tmp_path / "spool" / "checkpoint-0123456789abcdef-1.jsonl",
+    )
+    with Reporter(12, path) as reporter:
+        train(job, reporter)
+    counted, abandoned = {}, 0
+    for body in (event.body for event in read_events(path)):
+        if body["event"] == "rollback":
+            assert (body["step"], body["to"]) == (11, 5)
+            abandoned += sum(step > body["to"] for step in counted)
+            counted = {step: values for step, values in counted.items() if step <= body["to"]}
+        if body["event"] == "metrics":
+            counted.setdefault(body["step"], {}).update(body["values"])
+    assert abandoned == 3
+    for point in read_curve(job.curve):
+        for name in point.keys() & {"train_loss", "validation_loss", "gradient_norm"}:
+            assert counted[point["step"]].pop(name) == point[name]
+    assert not any(name.endswith("_loss") for values in counted.values() for name in values)
 
 
 def test_a_rolled_back_training_resumes_bitwise(make_job, listener, tmp_path, monkeypatch):
