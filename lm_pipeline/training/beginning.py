@@ -39,14 +39,16 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     allow_tf32()
     torch.manual_seed(training.seed)
     model = build_model(job.spec, job.vocab_size, training.context_length).to(device).train()
-    model.begin_as_unigram(torch.from_numpy(job.train.target_counts(job.vocab_size)).to(device))
+    path = sharded.find(job.checkpoints, reporter.warn, world)
+    if path is None and job.base is None and job.spec.output_bias:  # else all weights are there already
+        counts_V = world.share(job.train.target_counts(job.vocab_size) if world.is_main else None)
+        model.begin_as_unigram(torch.from_numpy(counts_V).to(device))
     if job.base is not None:
         _refuse_another_model(job.spec, load_config(job.base))
         load_base(model, load_file(job.base / WEIGHTS, device=str(device)))
     if world.rank:  # dropout must differ among processes, weights must not
         torch.manual_seed(key_of(training.seed, world.rank))
     here = environment.describe(device) | {"processes": world.size}
-    path = sharded.find(job.checkpoints, reporter.warn, world)
     state = None if path is None else checkpoint.read_state(path)
     if state is not None and state["key"] != job.key:
         raise InputError(

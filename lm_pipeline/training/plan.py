@@ -28,11 +28,13 @@ from torch import Tensor
 
 from lm_pipeline.models.loss import IGNORE
 from lm_pipeline.training.counters import key_of, permute, spread
+from lm_pipeline.training.epochs import Epoch, Everything, Interleaved
 from lm_pipeline.training.mixture import InTurn, Mixture
-from lm_pipeline.training.order import Order
 
 BLOCK_TOKENS, MAX_BLOCK = 1 << 16, 64
 """Tokens, and positions, that are read at once at most."""
+COUNTED_TOKENS = 1 << 20
+"""Tokens that are counted at once: 8 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,51 +56,11 @@ class TokenStream:
 
     def target_counts(self, vocab_size: int) -> NDArray[np.int64]:
         """How often each token id is a target; BOS never is."""
-        counts = np.bincount(self.tokens, minlength=vocab_size)
+        counts = np.zeros(vocab_size, np.int64)
+        for begin in range(0, len(self.tokens), COUNTED_TOKENS):  # bincount makes int64 of all that it is given
+            counts += np.bincount(self.tokens[begin : begin + COUNTED_TOKENS], minlength=vocab_size)
         counts[self.bos_id] -= len(self.offsets) - 1
         return counts
-
-
-Located = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""Of positions: the document, the place within it, and the number of that piece of the epoch."""
-
-
-class _Epoch(Protocol):
-    """One epoch's stream of documents, or of pieces of them where corpora are mixed."""
-
-    def locate(self, positions: NDArray[np.int64]) -> Located:
-        """What is at positions in the stream; it is circular."""
-        ...
-
-
-class _Everything:
-    """Every document once, in a drawn order."""
-
-    def __init__(self, stream: TokenStream, key: int) -> None:
-        def lengths_of(documents: NDArray[np.int64]) -> NDArray[np.int64]:
-            return stream.offsets[documents + 1] - stream.offsets[documents]
-
-        num_documents = len(stream.offsets) - 1
-        self._order = Order(num_documents, lengths_of, key)
-        self._shift = key_of(key, num_documents) % len(stream)  # where in the stream the epoch begins
-
-    def locate(self, positions: NDArray[np.int64]) -> Located:
-        return self._order.locate((positions + self._shift) % self._order.num_tokens)
-
-
-class _Interleaved:
-    """Pieces of a mixture, each stretch of them with each corpus's share."""
-
-    def __init__(self, mixture: Mixture, seed: int, epoch: int) -> None:
-        self._pieces = mixture.interleaved(seed, epoch)
-        self._starts = np.concatenate(([0], np.cumsum(self._pieces.lengths)))
-        # Pieces are alike everywhere, so the stream may begin anywhere.
-        self._shift = key_of(seed, epoch, len(self._pieces.lengths)) % int(self._starts[-1])
-
-    def locate(self, positions: NDArray[np.int64]) -> Located:
-        places = (positions + self._shift) % self._starts[-1]
-        piece = np.searchsorted(self._starts, places, side="right") - 1
-        return self._pieces.documents[piece], self._pieces.begins[piece] + places - self._starts[piece], piece
 
 
 @dataclass(frozen=True)
@@ -216,12 +178,12 @@ class _Plan:
             [self.context_length], [self.batch_size], [self.steps_per_epoch], max(0.0, 1 - len(self.stream) / room)
         )
 
-    def _draw(self, epoch: int) -> _Epoch:
+    def _draw(self, epoch: int) -> Epoch:
         if self.mixture is None:
-            return _Everything(self.stream, key_of(self.seed, epoch))
+            return Everything(self.stream.offsets, key_of(self.seed, epoch))
         if self.reads_windows:
             return InTurn(self.mixture, self.seed, epoch)
-        return _Interleaved(self.mixture, self.seed, epoch)
+        return Interleaved(self.mixture, self.seed, epoch)
 
     def _rows(self, position: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Epoch, first place and end of validity (exclusive) of each row of so many positions, one after the other."""

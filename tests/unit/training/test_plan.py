@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -20,6 +21,21 @@ def numbered_stream(lengths):
     tokens = np.arange(1, offsets[-1] + 1, dtype=np.int32)
     tokens[offsets[:-1]] = 0
     return TokenStream(tokens, offsets, bos_id=0)
+
+
+def test_targets_are_counted_in_less_memory_than_the_shard_takes(tmp_path):
+    """Its tokens are mapped from the disk, and those of a large one must never be in memory at once."""
+    num_documents = 3_000_000
+    np.tile(np.array([0, 3, 4, 4, 2], np.uint16), num_documents).tofile(tmp_path / "tokens.bin")
+    tokens = np.memmap(tmp_path / "tokens.bin", np.uint16, "r")
+    stream = TokenStream(tokens, np.arange(0, len(tokens) + 1, 5), bos_id=0)
+    tracemalloc.start()
+    try:
+        counts = stream.target_counts(6).tolist()
+        assert tracemalloc.get_traced_memory()[1] < tokens.nbytes  # as int64, all tokens would take four times as much
+    finally:
+        tracemalloc.stop()
+    assert counts == [0, 0, num_documents, num_documents, 2 * num_documents, 0]
 
 
 @settings(deadline=None)

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import get_args
 
 import pytest
@@ -9,6 +10,7 @@ from lm_pipeline.specs.experiment import ExperimentSpec
 from lm_pipeline.training import checkpoint
 from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.loop import train
+from lm_pipeline.training.plan import TokenStream
 from tests.unit.training.conftest import SPECS
 from tests.unit.training.interrupted import assert_same_training, curve, stop_at
 
@@ -32,6 +34,24 @@ def test_resume_is_bitwise_identical_to_no_interruption(form, make_job, listener
     assert not interrupted
     assert session.counters.resumed_from == [2, 6, 8]
     assert_same_training(whole, cut)
+
+
+def test_training_tokens_are_counted_only_where_a_bias_begins_with_their_frequencies(
+    make_job, listener, tmp_path, monkeypatch
+):
+    real, counted = TokenStream.target_counts, []
+    monkeypatch.setattr(TokenStream, "target_counts", lambda *given: counted.append(given) or real(*given))
+    fresh, adapted = make_job("gru", tmp_path / "fresh"), make_job("transformer, adapted", tmp_path / "adapted")
+    unbiased = dataclasses.replace(fresh, spec=SPECS["gru"].model_copy(update={"output_bias": False}))
+    for job, number in (
+        (fresh, 1),
+        (fresh, 0),  # taken up after its end
+        (adapted, 0),
+        (dataclasses.replace(unbiased, work_dir=tmp_path / "unbiased"), 0),
+    ):
+        counted.clear()
+        train(job, listener)
+        assert len(counted) == number
 
 
 @pytest.mark.parametrize("family", ["lstm", "encoder"])
