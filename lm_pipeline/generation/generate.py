@@ -159,7 +159,7 @@ class _Row:
         self.last_token = self.context[-1]
         self._completion, self._decoding, self._controls = completion, decoding, tokenizer.controls
         self._draws = np.random.default_rng(completion.seed)
-        self._spoken = TextStream(tokenizer, decoding.stop)
+        self._spoken = TextStream(tokenizer, decoding.stop, begins=not completion.prompt)
 
     def take(self, log_probs_V: np.ndarray) -> str:
         """Choose the next token; returns the text that becomes certain by it."""
@@ -192,8 +192,10 @@ class _Row:
 
 def _beams(scorer: Continuable, tokenizer: Tokenizer, prompt: str, decoding: Decoding) -> list[Beam]:
     def stops(tokens: Sequence[int]) -> bool:
-        text = tokenizer.decode(tokens)
-        return any(stop in text for stop in decoding.stop)
+        spoken = TextStream(tokenizer, decoding.stop, begins=not prompt)
+        for token in tokens:
+            spoken.feed(token)
+        return spoken.stopped
 
     controls = tokenizer.controls
     allowed = functools.partial(only_text, controls=controls)
@@ -202,7 +204,7 @@ def _beams(scorer: Continuable, tokenizer: Tokenizer, prompt: str, decoding: Dec
 
 
 def _of_beam(prompt: str, beam: Beam, tokenizer: Tokenizer, decoding: Decoding) -> Completion:
-    spoken = TextStream(tokenizer, decoding.stop)
+    spoken = TextStream(tokenizer, decoding.stop, begins=not prompt)
     text = "".join([*(spoken.feed(token) for token in beam.tokens), spoken.finish()])
     ending: Ending = "stop" if spoken.stopped else beam.ending
     return Completion(prompt, decoding.seed, list(beam.tokens), list(beam.log_probs), text, ending)

@@ -13,16 +13,20 @@ from lm_pipeline.tokenization.tokenizer import Tokenizer
 class TextStream:
     """The text of one continuation.
 
-    Joined, what `feed` and `finish` return is `tokenizer.decode` of all tokens, cut off before the first stop string.
+    Joined, what `feed` and `finish` return is the text of all tokens, cut off before the first stop string: of a text
+    that begins, `tokenizer.decode` of them; of one that goes on, that with the space which belongs before a word.
     Bytes that form no character come out as U+FFFD, once it is certain that they form none.
 
     Args:
         tokenizer: spells the tokens.
         stop: strings that end the text; the one that is complete first counts.
+        begins: whether nothing stands before the tokens, so that a space which the tokenizer puts before every text
+            is none of this one.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), *, begins: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._drops_space = begins and tokenizer.begins_with_space
         self._stop = tuple(stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
@@ -39,6 +43,8 @@ class TextStream:
     def _release(self, text: str, *, last: bool) -> str:
         if self.stopped:
             return ""
+        if text and self._drops_space:
+            text, self._drops_space = text.removeprefix(" "), False
         self._held += text
         found = [(place + len(stop), place) for stop in self._stop if (place := self._held.find(stop)) >= 0]
         if found:

@@ -23,7 +23,7 @@ TOKEN_SHARDS = Stage("token_shards", 2)
 BASELINES = Stage("baselines", 1)
 BASE = Stage("base", 2)
 CHECKPOINT = Stage("checkpoint", 5)
-EVALUATION = Stage("evaluation", 1)
+EVALUATION = Stage("evaluation", 2)
 REPORT = Stage("report", 1)
 LEADERBOARD = Stage("leaderboard", 1)
 

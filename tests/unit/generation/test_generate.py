@@ -11,7 +11,10 @@ from lm_pipeline.generation.generate import as_json, complete, generate, only_te
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
 from lm_pipeline.generation.sampling import normalise
 from lm_pipeline.specs.generation import Decoding
+from lm_pipeline.tokenization.loading import load_tokenizer
+from lm_pipeline.tokenization.pretrained import import_tokenizer
 from lm_pipeline.tokenization.tokenizer import BOS, EOS, PAD, UNK
+from tests.unit.pretrained_models import save_tokenizer
 
 PROMPTS = ["", "The quick", "它是", "The quick brown fox jumps over"]
 
@@ -51,6 +54,21 @@ class Fixed:
 @pytest.fixture
 def uniform(tokenizer):
     return Fixed(np.full(tokenizer.vocab_size, -np.log(tokenizer.vocab_size)))
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0}, {"temperature": 0, "num_beams": 2}])
+def test_only_a_text_that_begins_has_not_the_space_that_a_tokenizer_puts_before_it(settings, tmp_path):
+    """Llama's tokenizer: after a prompt the space is one between words, and a stop string may begin with it."""
+    (tmp_path / "theirs").mkdir()
+    save_tokenizer("llama", tmp_path / "theirs")
+    import_tokenizer(tmp_path / "theirs", tmp_path)
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
+    [token] = [i for i in range(tokenizer.vocab_size) if tokenizer.piece(i) == "▁of▁"]
+    scorer = Fixed(normalise(np.where(np.arange(tokenizer.vocab_size) == token, 9.0, -9.0)))
+    for stop, expected in ((), ["of  of ", " of  of ", " of  of "]), ((" of",), ["of ", "", ""]):
+        decoding = Decoding(max_tokens=2, stop=stop, **settings)
+        completions = complete(scorer, tokenizer, ["", "It was", "它是"], decoding)
+        assert [completion.text for completion in completions] == expected
 
 
 @pytest.mark.parametrize("prompt", ["", "The quick", "它是"])
