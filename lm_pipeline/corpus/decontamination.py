@@ -6,8 +6,10 @@ Source: the 13-gram rule of GPT-3 (Brown et al. 2020, appendix C). A training do
   found inside a paragraph too, and across line breaks. What stands in more is a phrase of the field (of laws, of
   licences, of docstrings), as in GPT-3, where it is ignored;
 - when they share common n-grams, if those are at least `min_overlap` of the evaluation document's or of a paragraph's;
-- by *short items*: an evaluation document of 3 to 2n - 1 words is searched whole, and is a hit where such items cover
-  at least `min_overlap` of a paragraph's words. So a phrase that is common is no hit within a longer paragraph.
+- by *short items*: an evaluation document of 3 to 2n - 1 words is searched whole. Of 8 words or more, or of 10
+  characters where most are Han or Kana, it is a hit wherever it stands, if it stands in at most `max_documents`
+  training documents; otherwise where such items cover at least `min_overlap` of a paragraph's words. So a phrase that
+  is short or common is no hit within a longer paragraph.
 
 A document's text goes on with its `target`, where it has one, on a line of its own. Such a pair is an item with and
 without its target: a question is found alone too; an answer of a few words alone, which many questions have, is not.
@@ -32,7 +34,7 @@ from numpy.typing import NDArray
 from lm_pipeline.corpus.owner_cells import Tally
 from lm_pipeline.corpus.repeats import Limits, Matches, Repeats, find_repeats
 from lm_pipeline.corpus.tables import TableFile
-from lm_pipeline.corpus.text_matches import match_items, match_ngrams, paragraphs_of
+from lm_pipeline.corpus.text_matches import find_items, match_items, match_ngrams, paragraphs_of
 from lm_pipeline.corpus.text_ngrams import Needles, TextNgrams, chosen_documents, read_needles, with_targets
 from lm_pipeline.corpus.words import fold, segment, spans
 from lm_pipeline.specs.dataset import Decontamination
@@ -100,12 +102,13 @@ def find_contamination(
         evaluation = np.append(evaluation, np.ones(num_further, np.bool_))
         training = np.append(training, np.zeros(num_further, np.bool_))
     needles = read_needles(documents, evaluation, spec)
-    touched, frequencies = _count_documents(documents, training, needles, spec)
+    touched, frequencies, item_frequencies = _count_documents(documents, training, needles, spec)
+    rare = frequencies <= spec.max_documents, needles.long_items & (item_frequencies <= spec.max_documents)
     contaminated, tally = np.zeros(num, np.bool_), Tally.of(len(needles.documents))
     first, has_first = np.full(len(needles.documents), None, object), np.zeros(len(needles.documents), np.bool_)
     with TableFile(out / "contamination.parquet", CONTAMINATION) as file:
         for batch, rows in chosen_documents(documents, touched):
-            hits = _search(batch, rows, needles, frequencies <= spec.max_documents, spec, tally)
+            hits = _search(batch, rows, needles, rare, spec, tally)
             contaminated[rows[hits["text"].unique()]] = True
             file.write(hits)
             new = np.flatnonzero((tally.num_documents > 0) & ~has_first)
@@ -131,32 +134,35 @@ def find_contamination(
 
 def _count_documents(
     documents: pl.LazyFrame, training: NDArray[np.bool_], needles: Needles, spec: Decontamination
-) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Which training documents may be hit at all, and in how many of them each n-gram stands."""
+) -> tuple[NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32]]:
+    """Which training documents may be hit at all, and in how many of them each n-gram and each item stands."""
     touched = np.zeros(len(training), np.bool_)
-    frequencies = np.zeros(len(needles.ngrams), np.int32)
+    frequencies, item_frequencies = (np.zeros(len(keys), np.int32) for keys in (needles.ngrams, needles.items))
     for batch, rows in chosen_documents(documents, training):
         words = TextNgrams.of(batch["text"], spec)
-        places, found = words.find(needles)
-        text = words.text_at(places)
-        pairs = pl.DataFrame({"text": text, "needle": found}).unique()
-        np.add.at(frequencies, pairs["needle"].to_numpy(), 1)
-        touched[rows[text]] = True
-        touched[rows[words.text_at(words.find_prefixes(needles))]] = True
-    return touched, frequencies
+        (places, ngrams), (starts, _, items) = words.find(needles), find_items(words, needles)
+        for found, at, counts in ((ngrams, places, frequencies), (items, starts, item_frequencies)):
+            text = words.text_at(at)
+            pairs = pl.DataFrame({"text": text, "needle": found}).unique()
+            np.add.at(counts, pairs["needle"].to_numpy(), 1)
+            touched[rows[text]] = True
+    return touched, frequencies, item_frequencies
 
 
 def _search(
     batch: pl.DataFrame,
     rows: NDArray[np.int64],
     needles: Needles,
-    rare: NDArray[np.bool_],
+    rare: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     spec: Decontamination,
     tally: Tally,
 ) -> pl.DataFrame:
     """Verified hits of one batch, in the columns of `CONTAMINATION` and `text`, which document of the batch it is."""
     words, blocks, lines = paragraphs_of(batch["text"], spec)
-    found = [match_ngrams(words, blocks, lines, needles, rare, spec), match_items(words, blocks, lines, needles, spec)]
+    found = [
+        match(words, blocks, lines, needles, own, spec)
+        for match, own in zip((match_ngrams, match_items), rare, strict=True)
+    ]
     # A hit is shown by what makes it one: a rare n-gram or an item, else an n-gram of the most repeated paragraph.
     by_best = ["sure", "repeated", "place", "length"]
     matches = (

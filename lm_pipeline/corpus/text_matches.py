@@ -79,12 +79,28 @@ def _overlaps(words: TextNgrams, places: NDArray[np.int64], paragraphs: pl.DataF
     return np.where(inside[places], (same / np.maximum(total, 1))[paragraph[places]], 0.0)
 
 
-def match_items(
-    words: TextNgrams, blocks: pl.DataFrame, lines: pl.DataFrame, needles: Needles, spec: Decontamination
-) -> pl.DataFrame:
-    """The short items that are hits: the columns of `match_ngrams`; `repeated` is how much of a paragraph they are."""
+def find_items(words: TextNgrams, needles: Needles) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The words where short items begin, how many words these have and which items they are."""
     starts, lengths, items = _find_items(words.words, words.find_prefixes(needles), needles.items, needles.item_lengths)
+    inside = starts + lengths <= words.offsets[words.text_at(starts) + 1]
+    return starts[inside], lengths[inside], items[inside]
+
+
+def match_items(
+    words: TextNgrams,
+    blocks: pl.DataFrame,
+    lines: pl.DataFrame,
+    needles: Needles,
+    rare: NDArray[np.bool_],
+    spec: Decontamination,
+) -> pl.DataFrame:
+    """The short items that are hits: the columns of `match_ngrams`.
+
+    `repeated` is how much of a paragraph they are; 1, the whole item, where it is `rare` enough to be a hit anywhere.
+    """
+    starts, lengths, items = find_items(words, needles)
     covered = np.maximum(*(_covered(words, starts, lengths, paragraphs) for paragraphs in (blocks, lines)))
+    covered[rare[items]] = 1.0
     hits = np.flatnonzero((covered >= spec.min_overlap) & (covered > 0))
     return pl.DataFrame(
         {

@@ -20,6 +20,8 @@ _BATCH_ROWS = 4096
 
 SHORTEST_ITEM = 3
 """Words; shorter evaluation documents are too common to be searched for."""
+SHORTEST_SENTENCE, SHORTEST_CHARACTERS = 8, 10
+"""Words, and Han or Kana characters where most of them are that: shorter ones are said by chance as well."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Needles:
     ngram_lists: NDArray[np.int32]  # which list of owners
     items: NDArray[np.uint64]
     item_lists: NDArray[np.int32]
+    long_items: NDArray[np.bool_]  # whether each is long enough to be a hit wherever it stands
     owners: Owners
     item_lengths: NDArray[np.int64]  # the lengths that occur, ascending
     item_prefixes: NDArray[np.uint64]  # hashes of the items' first words, ascending: a cheap first look
@@ -111,6 +114,10 @@ def _length_of(found: TextNgrams, own: slice, spec: Decontamination) -> int:
     return spec.ngram_characters if 2 * found.ideographs[own].mean() > 1 else spec.ngram
 
 
+def _shortest_sentence(found: TextNgrams, own: slice) -> int:
+    return SHORTEST_CHARACTERS if 2 * found.ideographs[own].mean() > 1 else SHORTEST_SENTENCE
+
+
 def chosen_documents(
     documents: pl.LazyFrame, wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[pl.DataFrame, NDArray[np.int64]]]:
@@ -138,6 +145,7 @@ def read_needles(documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: D
     """
     ngrams, ngram_of = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
     items: list[tuple[int, int]] = []
+    long_items: dict[int, bool] = {}
     prefixes, lengths = set(), set()
     num_ngrams, searchable, kept = [], [], [documents.head(0).drop("source").collect()]
     for batch, _ in chosen_documents(documents, evaluation):
@@ -152,6 +160,7 @@ def read_needles(documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: D
                 item = slice(begin, stop)
                 if _is_searchable(found, item) and stop - begin < 2 * _length_of(found, item, spec):
                     items.append((int(ngram_hashes(found.words[item], stop - begin)[0]), document))
+                    long_items[items[-1][0]] = stop - begin >= _shortest_sentence(found, item)
                     prefixes.add(int(ngram_hashes(found.words[item], SHORTEST_ITEM)[0]))
                     lengths.add(stop - begin)
             ngrams.append(np.unique(found.ngrams[whole][found.counted[whole]]))
@@ -170,6 +179,7 @@ def read_needles(documents: pl.LazyFrame, evaluation: NDArray[np.bool_], spec: D
         ngram_lists,
         keys,
         item_lists + np.int32(owners.num_lists),
+        np.array([long_items[key] for key in keys.tolist()], np.bool_),
         owners.followed_by(more),
         np.array(sorted(lengths), np.int64),
         np.array(sorted(prefixes), np.uint64),

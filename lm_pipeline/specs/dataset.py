@@ -64,7 +64,8 @@ class Decontamination(Spec):
     ngram_characters: Int = Field(default=20, ge=2)
     """Length of n-grams that are mostly Han or Kana, in characters: 13 English words are about 20 of them."""
     max_documents: Int = Field(default=10, ge=0)
-    """An n-gram of more training documents than this is a common phrase, and no hit by itself; 0: none is one."""
+    """An n-gram, or an evaluation document shorter than two of them, of more training documents than this is a common
+    phrase, and no hit by itself; with 0 nothing is."""
     min_overlap: Fraction = 0.5
     """From this fraction on of the n-grams of an evaluation document, or of a paragraph, common phrases are a hit."""
     against: tuple[str, ...] = ()

@@ -1,75 +1,12 @@
-import tempfile
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
-from lm_pipeline.corpus.decontamination import MAX_NAMED, TABLES, find_contamination
+from lm_pipeline.corpus.decontamination import MAX_NAMED
 from lm_pipeline.corpus.words import count, segment
 from lm_pipeline.specs.dataset import Decontamination
-
-SPEC = Decontamination()
-
-Text = str | tuple[str, str]
-"""A document's text, or its text and its target."""
-
-
-def search(
-    evaluation: list[Text], training: list[Text], spec: Decontamination = SPEC
-) -> tuple[list[dict], dict[str, Any]]:
-    hits, _, counts = report(evaluation, training, spec)
-    return hits, counts
-
-
-def report(
-    evaluation: list[Text], training: list[Text], spec: Decontamination = SPEC
-) -> tuple[list[dict], list[dict], dict[str, Any]]:
-    """Rows by pair, rows by evaluation document, and counts."""
-    texts = [text if isinstance(text, tuple) else (text, None) for text in (*evaluation, *training)]
-    ids = [f"e{row}" for row in range(len(evaluation))] + [f"t{row}" for row in range(len(training))]
-    schema = dict.fromkeys(("document_id", "corpus", "text", "target"), pl.String)
-    columns = {"document_id": ids, "corpus": ["c"] * len(texts)}
-    columns |= {"text": [text for text, _ in texts], "target": [target for _, target in texts]}
-    frame = pl.DataFrame(columns, schema=schema).lazy()
-    held_out = np.arange(len(texts)) < len(evaluation)
-    hits, items, contaminated, counts = find(frame, held_out, spec)
-    # Evaluation text of another corpus is searched for in the same way.
-    further = frame.head(len(evaluation)).with_columns(corpus=pl.lit("benchmark"))
-    outside = frame.slice(len(evaluation))
-    named, also_items, also_contaminated, also_counted = find(outside, np.zeros(len(training), np.bool_), spec, further)
-    assert named.equals(hits.with_columns(evaluation_corpus=pl.lit("benchmark", pl.String)))
-    assert also_items.equals(items.with_columns(corpus=pl.lit("benchmark", pl.String)))
-    assert also_contaminated.tolist() == contaminated[len(evaluation) :].tolist()
-    assert also_counted == counts
-    assert set(hits["document_id"]) == {identifier for identifier, hit in zip(ids, contaminated, strict=True) if hit}
-    assert ((hits["overlap"] > 0) & (hits["overlap"] <= 1)).all()
-    # Both tables count the same pairs, of which each training document names MAX_NAMED at most.
-    by_document = hits.group_by("document_id").agg(pl.len(), pl.col("num_evaluation_documents").first())
-    assert (by_document["len"] == by_document["num_evaluation_documents"].clip(upper_bound=MAX_NAMED)).all()
-    assert items["num_documents"].sum() == by_document["num_evaluation_documents"].sum()
-    assert items["document_id"].to_list() == ids[: len(evaluation)]
-    assert (items["num_documents"] > 0).sum() == counts["repeated_items"]
-    return hits.to_dicts(), items.to_dicts(), counts
-
-
-def find(
-    documents: pl.LazyFrame, held_out: np.ndarray, spec: Decontamination, against: pl.LazyFrame | None = None
-) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray, dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        contaminated, counts = find_contamination(documents, held_out, ~held_out, spec, Path(folder), against)
-        tables = [pl.read_parquet(Path(folder) / f"{name}.parquet") for name in TABLES]
-    assert [table.schema for table in tables] == list(TABLES.values())
-    return *tables, contaminated, counts
-
-
-def sentence(generator: np.random.Generator, num: int, language: str) -> str:
-    numbers = generator.integers(0, 3000, num)
-    if language == "zh":
-        return "".join(chr(0x4E00 + number) for number in numbers) + "。"
-    return " ".join(f"w{number}" for number in numbers) + "."
+from tests.unit.corpus.contamination_search import SPEC, report, search, sentence
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -168,45 +105,6 @@ def test_an_ngram_of_mostly_han_characters_is_longer_whatever_stands_around_it()
         Decontamination(ngram=13, ngram_characters=8)
 
 
-def test_short_items_must_cover_half_of_a_paragraphs_words() -> None:
-    item = "What is the capital of France?"
-    hits, _ = search(
-        [item], [f"Question: {item} Paris", f"{item} " + "other words " * 10, "what IS the\ncapital of france"]
-    )
-    assert [(hit["document_id"], hit["ngram"]) for hit in hits] == [
-        ("t0", "What is the capital of France"),
-        ("t2", "what IS the capital of france"),
-    ]
-    assert hits[0]["overlap"] == pytest.approx(6 / 8)
-    together, _ = search([item, "It is Paris."], [f"{item} It is Paris. One two three four"])
-    assert together[0]["overlap"] == pytest.approx(9 / 13)
-
-
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_questions_are_found_with_and_without_their_answers_and_short_answers_alone_are_not(language: str) -> None:
-    generator = np.random.default_rng(13)
-    question, answer, other = {
-        "en": ("Which river runs through the capital of France?", "It is the Seine", "Name a river in Paris."),
-        "zh": ("流经法国首都巴黎的是哪一条河？", "是塞纳河", "巴黎的河叫什么？"),
-    }[language]
-    long_answer = sentence(generator, 30, language)
-    training: list[Text] = [
-        question,
-        f"{question} {answer}",
-        (question, other),
-        (other, long_answer),
-        f"{other} {long_answer}",
-        answer,
-        (other, answer),
-        sentence(generator, 60, language),
-    ]
-    hits, items, counts = report([(question, answer), ("?", long_answer), ("1", "2")], training)
-    named = [(hit["document_id"], hit["evaluation_document_id"]) for hit in hits]
-    assert named == [("t0", "e0"), ("t1", "e0"), ("t2", "e0"), ("t3", "e1"), ("t4", "e1")]
-    assert [item["searchable"] for item in items] == [True, True, False]
-    assert counts["unsearchable_items"] == 1
-
-
 def test_ngrams_without_a_letter_do_not_count() -> None:
     numbers = " ".join(str(number) for number in range(40))
     hits, counts = search([numbers, "1 2 3 4", "ab"], [numbers, "1 2 3 4", "ab"])
@@ -253,19 +151,6 @@ def test_every_evaluation_document_that_has_a_common_text_is_named(language: str
     most = [max(hit["overlap"] for hit in hits if hit["evaluation_document_id"] == f"e{row}") for row in range(4)]
     assert [item["max_overlap"] for item in items] == [*most, 0]
     assert counts["repeated_items"] == 4
-
-
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_short_item_of_a_paragraph_is_named_equal_and_nested_ones_too(language: str) -> None:
-    question, longer, other = {
-        "en": ("What is the capital", "What is the capital of France?", "Who wrote Hamlet?"),
-        "zh": ("法国的首都", "法国的首都是哪里？", "谁写了红楼梦？"),
-    }[language]
-    evaluation = [longer, question, other, longer.upper()]
-    hits, items, _ = report(evaluation, [f"{longer} {other}"])
-    assert [hit["evaluation_document_id"] for hit in hits] == ["e0", "e1", "e3", "e2"]
-    assert {hit["overlap"] for hit in hits} == {1.0}
-    assert [item["num_documents"] for item in items] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
