@@ -2,10 +2,11 @@
 
 Documents with the same text and the same target are exact duplicates; so of one sentence all translations stay, in one
 cluster, which no split divides. A label is no part of a text: of a text with two labels one document stays.
-Of the distinct texts, those that share an LSH band of their MinHash
-signatures are candidates, and near duplicates when their true Jaccard similarity reaches the threshold
-(`near_duplicates.py`). Clusters are the connected components of exact and near duplicate pairs; one member of each
-stays. Documents with fewer words than a shingle have exact duplicates only: their sets are empty and would all collide.
+
+Of the distinct texts, those that share an LSH band of their MinHash signatures are candidates, and near duplicates when
+their true Jaccard similarity reaches the threshold (`near_duplicates.py`). Clusters are the connected components of
+exact and near duplicate pairs; one text of each stays. Documents with fewer words than a shingle have exact duplicates
+only: their sets are empty and would all collide.
 
 **What it costs.** All that is needed of a text is computed once per part of a corpus (`minhash.write_signatures`).
 The search sorts keys that are on disk, some million at a time, and reads the texts of candidates alone, whose shingle
