@@ -87,6 +87,13 @@ def test_two_processes_give_the_losses_of_one(family, settings, train, tmp_path)
     assert ours.keys() == theirs.keys()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_that_compile_give_the_losses_of_one(strategy, train, tmp_path):
+    one, two = train(tmp_path / "one", 1), train(tmp_path / "two", 2, strategy=strategy, compile=True)
+    assert losses(two) == pytest.approx(losses(one), abs=TOLERANCE)
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_a_checkpoint_of_two_is_read_by_one_and_by_two_again(strategy, train, tmp_path):
     settings = {"strategy": strategy, "average_decay": 0.9}
