@@ -125,7 +125,8 @@ def test_keys_of_a_manifest(tmp_path):
 def test_events_of_a_spool():
     from lm_pipeline.tracking.spool import SpoolWriter
 
-    events = {"open", "params", "metrics", "tags", "input", "artifact", "note", "model", "model_metrics", "status"}
+    events = {"open", "params", "metrics", "rollback", "tags", "input", "artifact", "note", "model", "model_metrics"}
+    events.add("status")
     assert events <= set(vars(SpoolWriter))
     assert set(keys("## Spool")) == events
 
