@@ -125,8 +125,8 @@ def test_keys_of_a_manifest(tmp_path):
 def test_events_of_a_spool():
     from lm_pipeline.tracking.spool import SpoolWriter
 
-    events = {"open", "params", "metrics", "rollback", "tags", "input", "artifact", "note", "model", "model_metrics"}
-    events.add("status")
+    events = {"open", "params", "metrics", "rollback", "tags", "input", "artifact", "note", "status"}
+    events |= {"model", "model_metrics"}
     assert events <= set(vars(SpoolWriter))
     assert set(keys("## Spool")) == events
 
