@@ -23,8 +23,8 @@ CHUNK_LOGITS = 1 << 20
 """Logits held at a time on a CPU (4 MB in float32): about what a core's share of cache holds."""
 
 CHUNKS_HELD = 16
-"""Chunks whose gradients are multiplied at once in bfloat16. The sum has the layer's size: to pass over it in float32
-for all of them costs what it would cost in bfloat16 for each."""
+"""Chunks whose gradients are multiplied at once in bfloat16 on a CPU. The sum has the layer's size: to pass over it in
+float32 for all of them costs what it would cost in bfloat16 for each. On a GPU chunks are large."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class _OuterProducts:
     def __init__(self, hidden_ND: Tensor, weight_VD: Tensor) -> None:
         self._hidden_ND, self._weight_VD, self._num_done = hidden_ND, weight_VD, 0
         self._is_reduced = hidden_ND.dtype in (torch.bfloat16, torch.float16)
+        self._num_held = CHUNKS_HELD if self._is_reduced and hidden_ND.device.type == "cpu" else 1
         self._held: list[Tensor] = []
         self._sum_VD: Tensor | None = None
         self._term_VD: Tensor | None = None
@@ -122,7 +123,7 @@ class _OuterProducts:
     def add(self, gradient_NV: Tensor) -> None:
         """Take in the gradient of the next chunk's logits."""
         self._held.append(gradient_NV)
-        if not self._is_reduced or len(self._held) == CHUNKS_HELD:
+        if len(self._held) == self._num_held:
             self._multiply()
 
     def total(self) -> Tensor:

@@ -60,6 +60,7 @@ def resolve(
         "vocab_size": model.vocab_size,
         "shape": list(batch.inputs_BT.shape),
         "keeps_documents_apart": batch.documents_BT is not None,
+        "product_size": PRODUCT_SIZES[model.embedding.weight.device.type],
         **{name: getattr(training, name) for name in ("precision", "attention")},
     }
     undivided = _why_undivided(model, batch, training)

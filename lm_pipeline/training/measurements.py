@@ -48,16 +48,21 @@ def best_of(work: Mapping[Name, Callable[[], object]], device: torch.device, rou
     which chance touches less, are fewer: no round begins after `ENOUGH_SECONDS`.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in work}
-    started = time.perf_counter()
-    for number in range(rounds + 1):
-        if number > 1 and time.perf_counter() - started > ENOUGH_SECONDS:
-            break
+
+    def measure_each() -> None:
         for name, run in work.items():
             begin = time.perf_counter()
             run()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - begin)
+
+    measure_each()
+    started = time.perf_counter()
+    for number in range(rounds):
+        if number and time.perf_counter() - started > ENOUGH_SECONDS:
+            break
+        measure_each()
     return {name: min(each[1:]) for name, each in seconds.items()}
 
 

@@ -1,7 +1,8 @@
 """Ways to compute the same step, and how long each takes."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -58,23 +59,35 @@ def seconds_of(model: LanguageModel, batch: Batch, ways: Iterable[Way]) -> dict[
 
     Weights, gradients and random generators are left as they were; what the model is set to is not.
     """
-    threads, device = torch.get_num_threads(), model.embedding.weight.device
-    with torch.random.fork_rng():
-        found = best_of({way: _step(model, batch, way) for way in ways}, device, ROUNDS)
-    model.zero_grad()
-    torch.set_num_threads(threads)
-    return found
+    with _left_alone(model):
+        steps = {way: _step(model, batch, way) for way in ways}
+        return best_of(steps, model.embedding.weight.device, ROUNDS)
 
 
 def try_compiled(model: LanguageModel, batch: Batch, ways: Iterable[Way]) -> dict[str, Any]:
-    """Seconds of compiled ways by what they share (none where it failed), of compiling them, and what went wrong."""
-    begin = time.perf_counter()
+    """Seconds of compiled ways by what they share (none of one that fails), of compiling them, and what went wrong."""
+    begin, compiled, errors = time.perf_counter(), [], []
+    for way in ways:
+        try:
+            with _left_alone(model):
+                _step(model, batch, way)()
+            compiled.append(way)
+        except Exception as error:  # noqa: BLE001 - no compiler, or code that it cannot take: recorded, and done without
+            errors.append(f"{type(error).__name__}: {error}".splitlines()[0][:200])
+    record = {"compile_seconds": time.perf_counter() - begin, "compile_error": "; ".join(errors) or None}
+    return {"compiled_seconds": {way.sharing: s for way, s in seconds_of(model, batch, compiled).items()}, **record}
+
+
+@contextlib.contextmanager
+def _left_alone(model: LanguageModel) -> Iterator[None]:
+    """Random generators, gradients and the number of threads are afterwards as before."""
+    threads = torch.get_num_threads()
     try:
-        seconds = {way.sharing: found for way, found in seconds_of(model, batch, ways).items()}
-        return {"compiled_seconds": seconds, "compile_seconds": time.perf_counter() - begin, "compile_error": None}
-    except Exception as error:  # noqa: BLE001 - no compiler, or code that it cannot take: recorded, and done without
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        return {"compiled_seconds": {}, "compile_seconds": time.perf_counter() - begin, "compile_error": text}
+        with torch.random.fork_rng():
+            yield
+    finally:
+        model.zero_grad()
+        torch.set_num_threads(threads)
 
 
 def _step(model: LanguageModel, batch: Batch, way: Way) -> Callable[[], object]:

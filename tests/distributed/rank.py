@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch._dynamo.utils
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -94,7 +95,9 @@ def train_rank(folder: Path, family: str, settings: dict[str, Any], at: dict[str
         weights = session.weights()
         if world.is_main:
             torch.save(weights, folder / "weights.pt")
-            (folder / "result.json").write_text(json.dumps({"resumed_from": session.counters.resumed_from}))
+            graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+            result = {"resumed_from": session.counters.resumed_from, "compiled_graphs": graphs}
+            (folder / "result.json").write_text(json.dumps(result))
 
 
 def train_in_process(rank: int, size: int, port: int, *arguments: Any) -> None:

@@ -91,6 +91,7 @@ def test_two_processes_give_the_losses_of_one(family, settings, train, tmp_path)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_two_processes_that_compile_give_the_losses_of_one(strategy, train, tmp_path):
     one, two = train(tmp_path / "one", 1), train(tmp_path / "two", 2, strategy=strategy, compile=True)
+    assert json.loads((two / "result.json").read_text())["compiled_graphs"] > 0
     assert losses(two) == pytest.approx(losses(one), abs=TOLERANCE)
 
 
