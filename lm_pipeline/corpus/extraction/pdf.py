@@ -91,9 +91,9 @@ def without_running_lines(pages: list[list[str]]) -> list[list[str]]:
 
 def _running(lines: dict[int, str]) -> set[int]:
     """Of a line of each page, by the page's index, the pages where it is one of many that are equal."""
-    alike: dict[str, list[int]] = {}
+    alike: dict[tuple[str, ...], list[int]] = {}  # what stands around the numbers; a stand-in could be text as well
     for index, line in lines.items():
-        alike.setdefault(_NUMBER.sub("#", line), []).append(index)
+        alike.setdefault(tuple(_NUMBER.split(line)), []).append(index)
     enough = max(3, 0.5 * len(lines))
     return {
         index

@@ -51,6 +51,8 @@ BODY = ["It was late.", "下雨了。", "No one came.", "他走了。", "The end
         ["1998: 3 cases", "2003: 9 cases", "2004: 1 cases"],
         ["Total 40", "Total 12", "Total 90"],
         ["合计12元", "合计7元", "合计30元"],
+        ["#", "1", "2"],
+        ["第#章", "第1章", "第2章"],
     ],
 )
 def test_headings_and_figures_that_differ_in_a_number_stay(lines):
