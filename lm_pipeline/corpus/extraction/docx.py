@@ -57,25 +57,35 @@ def read_docx(path: Path, max_bytes: int) -> list[Document]:
 
 def _lines(container: Iterable[Any]) -> Iterator[str]:
     """Lines of a document, a cell of a table or a text box."""
-    joined = ""
+    text, boxes = "", []  # of paragraphs whose end is deleted and that may go on
     for element in _seen(container):
         name = _name(element)
         if name == "p":
-            boxes: list[Any] = []
-            joined += "".join(_pieces(element, boxes))
-            if any(element.find(path) is not None for path in _JOINED_IF):
-                continue
-            yield joined
-            joined = ""
-            for box in boxes:
-                yield from _lines(box)
-        elif name == "tbl":
-            for row in _descendants(element, "tr"):
-                yield "\t".join(" ".join(filter(None, _lines(cell))) for cell in _descendants(row, "tc"))
-        else:
-            yield from _lines(element)
-    if joined:
-        yield joined
+            text += "".join(_pieces(element, boxes))
+            if not any(element.find(path) is not None for path in _JOINED_IF):
+                yield from _with_boxes(text, boxes)
+                text, boxes = "", []
+            continue
+        lines = list(_rows(element) if name == "tbl" else _lines(element))
+        if lines and (text or boxes):  # nothing but a paragraph continues one
+            yield from _with_boxes(text, boxes)
+            text, boxes = "", []
+        yield from lines
+    if text or boxes:
+        yield from _with_boxes(text, boxes)
+
+
+def _with_boxes(text: str, boxes: Iterable[Any]) -> Iterator[str]:
+    """A paragraph, and the lines of the text boxes that are anchored there."""
+    yield text
+    for box in boxes:
+        yield from _lines(box)
+
+
+def _rows(table: Iterable[Any]) -> Iterator[str]:
+    """A line a row."""
+    for row in _descendants(table, "tr"):
+        yield "\t".join(" ".join(filter(None, _lines(cell))) for cell in _descendants(row, "tc"))
 
 
 def _pieces(container: Iterable[Any], boxes: list[Any]) -> Iterator[str]:

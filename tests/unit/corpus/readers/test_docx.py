@@ -60,6 +60,15 @@ def control(content: str, properties: str = "") -> str:
     return f"<w:sdt><w:sdtPr><w:id w:val='1'/>{properties}</w:sdtPr><w:sdtContent>{content}</w:sdtContent></w:sdt>"
 
 
+def without_end(content: str) -> str:
+    """A paragraph whose end mark was deleted."""
+    return paragraph(f"<w:pPr><w:rPr><w:del/></w:rPr></w:pPr>{content}")
+
+
+def table(text: str) -> str:
+    return f"<w:tbl><w:tr><w:tc>{paragraph(run(text))}</w:tc></w:tr></w:tbl>"
+
+
 def box(text: str) -> str:
     return f"<w:drawing><w:txbxContent>{paragraph(run(text))}</w:txbxContent></w:drawing>"
 
@@ -147,11 +156,19 @@ def test_paragraphs_and_tables_come_in_their_order(reading):
             "左\tright\n新行",
         ),
         (
-            paragraph(f"<w:pPr><w:rPr><w:del/></w:rPr></w:pPr>{run('One, ')}")
-            + paragraph(run("joined."))
-            + "<!-- x -->",
+            without_end(run("One, ")) + "<w:bookmarkStart/>" + paragraph(run("joined.")) + "<!-- x -->",
             "One, joined.",
         ),
+        (
+            without_end(run("甲") + box("框")) + paragraph(run("乙") + box("box")) + paragraph(run("c")),
+            "甲乙\n框\nbox\nc",
+        ),
+        (without_end(run("a")) + table("表") + paragraph(run("b")), "a\n表\nb"),
+        (
+            without_end(run("前") + box("box")) + control(paragraph(run("控件"))) + paragraph(run("b")),
+            "前\nbox\n控件\nb",
+        ),
+        (without_end(box("框 box")), "框 box"),
     ],
 )
 def test_text_is_found_wherever_word_puts_it(reading, body, expected):
