@@ -28,7 +28,7 @@ _SHOW = str.maketrans(_STAND_INS, _MARKS)
 _HEADING = r"^==[^\n]*=[ \t]*$"
 _BRACES = re.compile(rf"\{{{{2,}}|\}}{{2,}}|{_HEADING}", re.MULTILINE)
 _TABLE_ENDS = re.compile(rf"^[ \t:*#;]*\{{\||^[ \t]*\|\}}(?!\}})|{_HEADING}", re.MULTILINE)
-_PARAGRAPH_END = re.compile(r"\n[ \t]*\n(?!\s*[|!])")
+_PARAGRAPH_END = re.compile(rf"\n[ \t]*\n(?!\s*[|!])|\n(?={_HEADING})", re.MULTILINE)
 _VARIANT = re.compile(r"-\{(?:[A-Za-z;\-]*\|)?([^{}]*)\}-")
 _VARIANT_NAME = re.compile(r"^\s*zh(?:-\w+)?\s*:\s*")
 _MAGIC = re.compile(r"__[A-Z]+__|'{2,5}")
@@ -76,19 +76,15 @@ def _templates(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
     """Where `{{…}}` and `{{{…}}}` are, and where those begin that have no end.
 
     Braces are matched as MediaWiki does it, three at most, from the inside out; the parser takes several times as long.
-    None reaches beyond a heading: its end was forgotten.
+    Those of a heading are left to the parser, which would take what is left for something else.
     """
     opened: list[tuple[int, int]] = []  # where, and how many braces
     closed: list[tuple[int, int]] = []
-    unclosed: list[int] = []
     for run in _BRACES.finditer(wikitext):
         at, num_left = run.start(), len(run[0])
         if run[0][0] == "{":
             opened.append((at, num_left))
-        elif run[0][0] == "=":
-            unclosed += [start for start, _ in opened]
-            opened.clear()
-        else:
+        elif run[0][0] == "}":
             while num_left >= 2 and opened:
                 start, num_open = opened.pop()
                 num_matched = min(num_left, num_open, 3)
@@ -96,11 +92,14 @@ def _templates(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
                 closed.append((start + num_open, at))
                 if num_open >= 2:
                     opened.append((start, num_open))
-    return closed, unclosed + [start for start, _ in opened]
+    return closed, [start for start, _ in opened]
 
 
 def _tables(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
-    """As `_templates`, of `{|…|}`. Both begin a line; an end without a beginning is a table of its own."""
+    """As `_templates`, of `{|…|}`. Both begin a line; an end without a beginning is a table of its own.
+
+    None reaches beyond a heading: as often as not a template (`{{end}}`) is its end.
+    """
     opened: list[int] = []
     closed: list[tuple[int, int]] = []
     unclosed: list[int] = []
@@ -116,7 +115,7 @@ def _tables(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
 
 
 def _without_spans(text: str, closed: list[tuple[int, int]], unclosed: list[int]) -> str:
-    """Cut spans out; what is opened and never closed goes to the end of its paragraph, where it stops making sense."""
+    """Cut spans out; what is opened and never closed goes to the end of its paragraph or section."""
     kept: list[str] = []
     at = 0
     for start, end in sorted([*closed, *((start, -1) for start in unclosed)]):
