@@ -18,25 +18,35 @@ _FULL_STOP = re.compile(r"(?<!\.)[.!?。！？]['\"”’»」』)）\]]*$")
 _CLAUSE_END = re.compile(r"[.!?。！？…;；:：]['\"”’»」』)）\]]*$")
 
 _SERVICES = r"""(?:facebook|twitter|linkedin|instagram|youtube|pinterest|reddit|whatsapp|telegram|tumblr|e-?mail
-    |shortlink|微信|微博|新浪微博|朋友圈|好友|QQ(?:空间|好友)?|豆瓣)"""
+    |shortlink|微信|微博|新浪微博|腾讯微博|朋友圈|好友|QQ(?:空间)?|豆瓣|人人网)"""
+_SOME_SERVICES = rf"""(?:\s?(?:x\b|{_SERVICES})(?:(?:[\s,，、/|&]|and\b|or\b|和|或)*(?:x\b|{_SERVICES}))*)?"""
+_OPERATION = r"""(?:share|tweet|e-?mail|print|save|close|分享|转发|轉發|打印|收藏|点赞|复制|举报|返回|关闭|關閉)"""
 _ARTICLES = r"(?:articles?|coverage|content|links?|news|pages?|posts?|reading|stor(?:y|ies)|topics?|videos?)"
 _TERMS = r"(?:privacy\spolicy|terms\sof\s(?:use|service))"
+_OURS = r"""(?:本(?:文(?![认認讨討研探])|[站网網刊社台号號页頁]|[报報](?![讯訊]|[记記]者)|公司|平台|公众号|作品)
+    |原[创創]|(?:版权|版權)[归歸属屬])"""
+_NO_REPRINT = (
+    r"""(?:许可|許可|授权|授權|允许|允許|同意).{0,12}(?:不得|禁止|请勿|請勿|严禁|嚴禁|谢绝|謝絕).{0,8}(?:转载|轉載)"""
+)
 _BEGINS = r"(?:^|[.!?]\s+|\bplease\s)"
 _LABEL = re.compile(
     rf"""^\W*(?:
     (?:advert(?:isement|ising)?s?|ads?|sponsored(?:\scontent)?|promoted|iklan|anzeige|werbung|publicit[ée]|publicidad
       |publicidade|реклама|広告|スポンサー(?:ド)?リンク|スポンサードリンク|广告|廣告)
-    |(?:share|tweet|pin|e-?mail|print|save)(?:\sthis)?(?:\s{_ARTICLES})?(?:\s(?:on|via|to|with|by)\s(?:x|{_SERVICES}))?
+    |(?:share|tweet|pin|e-?mail|print|save)(?:\sthis)?(?:\s{_ARTICLES})?
+      (?:\s(?:on|via|to|with|by)\b(?:\s?[:：])?{_SOME_SERVICES}|\s?[:：]{_SOME_SERVICES})?
+    |{_OPERATION}(?:[\s|｜/·\[\]【】]+{_OPERATION})+
     |(?:分享|转发|轉發|打印|收藏|点赞|シェア|共有|ツイート|印刷)
-      (?:(?:到|至|给)\s?{_SERVICES}|する|本[文页頁]|此文|文章)?(?:\s?[:：].{{0,20}}|\s?\d+)?
+      (?:(?:到|至|给)\s?[:：]?{_SOME_SERVICES}|する|本[文页頁]|此文|文章)?(?:\s?[:：].{{0,20}}|\s?\d+)?
     |(?:read|see|learn|show|load|view)\s(?:more|all|full)
-      (?:\s{_ARTICLES}|\scomments?|\s(?:about|at|by|from|on)\s[^.!?]{{1,50}}|\s?\(\d+\))?
-    |(?:阅读|閱讀|查看|显示|顯示|加载)(?:全文|更多|原文)|更多|続きを読む|もっと見る
+      (?:\s{_ARTICLES}|\scomments?|\s(?:about|at|by|from|on)\s[^.!?]{{1,50}}|\s?:.{{0,60}}|\s?\(\d+\))?
+    |(?:阅读|閱讀|查看|显示|顯示|加载)(?:全文|更多|原文)(?:\s?[:：].{{0,40}})?|更多|続きを読む|もっと見る
     |(?:related|recommended|trending|most\s(?:read|popular)|must\sreads?)(?:\s{_ARTICLES})?
       (?:\s(?:from|now)\b.{{0,40}}|\sfor\syou)?(?:\s?:.{{0,60}})?
     |more\s(?:from|on)\sthis\s(?:author|site|{_ARTICLES})|you\s(?:may|might)\salso\s(?:like|enjoy|be\sinterested\sin)
     |(?:see\salso|tags?|categor(?:y|ies)|filed\sunder|comments?)(?:\s?:.{{0,60}}|\s?\(.{{0,8}}\))?
-    |explore\sfurther|follow\sus(?:\son(?:\s{_SERVICES})?)?|available\son|topics?|sections?|leave\sa\s(?:comment|reply)
+    |explore\sfurther|follow\sus(?:\son(?:\s{_SERVICES})?)?|available\son|leave\sa\s(?:comment|reply)
+    |topic|topics(?:\s?:.{{0,60}})?|sections?
     |(?:相关|相關|推荐|推薦|延伸|热门|熱門)(?:阅读|閱讀|新闻|新聞|文章|链接|連結|内容|推荐)(?:\s?[:：].{{0,40}})?
     |(?:相关|相關|推荐|推薦)[:：].{{0,20}}|関連記事.{{0,20}}
     |(?:标签|標籤|关键词|關鍵詞|责任编辑|責任編輯|编辑|編輯|来源|來源|作者|评论|評論|コメント|タグ|カテゴリー?)
@@ -68,8 +78,13 @@ _PITCH = re.compile(
     |\bthis\s\w+\srequires\sjavascript\b|\bplease\senable\sjavascript\b|\b(?:need\sto|must)\senable\sjavascript\sto\b
     |/\s?getty\b
     |(?:版权所有|版權所有)(?![者人权權])|(?:转载|轉載)(?:请|請)(?:注明|註明|联系|聯繫|标明|標明|保留)
-    |(?:未经|未經).{{0,14}}(?:许可|許可|授权|授權|允许|允許|同意).{{0,12}}
-      (?:不得|禁止|请勿|請勿|严禁|嚴禁|谢绝|謝絕).{{0,8}}(?:转载|轉載)
+    |{_OURS}.{{0,40}}(?:未经|未經).{{0,14}}{_NO_REPRINT}(?![其他她该該别別的])
+    |(?:未经|未經)(?:.{{0,8}}{_OURS}.{{0,12}}{_NO_REPRINT}|.{{0,14}}{_NO_REPRINT}.{{0,4}}(?:{_OURS}|此文))
+    |^\W*(?:未经|未經)(?:书面|書面|事先|明确|明確|正式|合法|作者|原作者|版权方|版權方|本人|博主|官方)*{_NO_REPRINT}
+      (?:[\s、,，/和或及]*(?:摘编|摘編|复制|複製|使用|引用|镜像|鏡像|转发|轉發|发布|發布|传播|傳播))*\W*$
+    |^\W*comments\s(?:are|have\sbeen)\s(?:now\s)?(?:closed|disabled|turned\soff)
+      (?:\s(?:on|for)\s(?:this|the)\s{_ARTICLES})?\W*$
+    |^\W*(?:评论|評論)(?:功能)?已?(?:被|经|經)?(?:关闭|關閉)\W*$
     |扫描.{{0,4}}二维码.{{0,8}}(?:关注|下载|加入|添加)|(?:请|請|欢迎|歡迎)(?:关注|關注)我[们們]
     |(?:关注|關注)我[们們]的?(?:微信|公众号|微博|官方)""",
     re.IGNORECASE | re.VERBOSE,
@@ -87,6 +102,7 @@ _PITCH_HINTS = (
     *("cookie", "subscri", "newsletter", "sign up", "inbox", "follow ", "terms of", "privacy", "rights reserved"),
     *("copyright", "commission", "a share", "have a ", "javascript", "getty"),
     *("版权", "版權", "未经", "未經", "转载", "轉載", "二维码", "关注", "關注"),
+    *("comments are", "comments have", "关闭", "關閉"),
 )
 """Of these, what is a pitch has at least one. Looking for them is ten times as fast."""
 
