@@ -7,7 +7,7 @@ would.
 
 import functools
 
-from lm_pipeline.corpus.personal_data.beside_a_word import GAP, is_count
+from lm_pipeline.corpus.personal_data.beside_a_word import gap, is_count
 from lm_pipeline.corpus.personal_data.kind import Kind, Pattern, digits_of, stands_alone
 
 _NUMERALS = str.maketrans("〇零一幺二两三四五六七八九壹贰叁肆伍陆柒捌玖", "001122" + "3456789" + "123456789")
@@ -31,7 +31,7 @@ def _verify_way(value: str, before: str, after: str) -> int:
 def _verify_said(value: str, before: str, after: str) -> int:
     """Said to be a number: it must have as many digits as numbers have, and must not count anything."""
     right = 7 <= len(digits_of(_without_extension(value))) <= 15 and not _is_a_date(value)
-    return len(value) if right and stands_alone(before, after) and not is_count(after) else 0
+    return len(value) if right and stands_alone(before, after) and not is_count(before, after) else 0
 
 
 def _verify_spelt(value: str, before: str, after: str) -> int:
@@ -106,7 +106,7 @@ PHONE = Kind(
         Pattern(rf"(?P<value>(?:\(?\+|00[1-9]|011[ -])(?:[ ().\-/]{{0,3}}[0-9]){{6,14}}{_EXTENSION})", _verify_way),
         # Beside a word that says what it is.
         Pattern(
-            rf"(?P<before>(?:(?:^|[^A-Za-z])(?:(?i:{_ENGLISH_WORD})|{_ENGLISH_CALL})|{_CHINESE_WORD}){GAP})"
+            rf"(?P<before>(?:(?:^|[^A-Za-z])(?:(?i:{_ENGLISH_WORD})|{_ENGLISH_CALL})|{_CHINESE_WORD}){gap()})"
             rf"(?P<value>[+(]{{0,2}}[0-9](?:[ ().\-/]{{0,3}}[0-9]){{6,14}}{_EXTENSION})",
             _verify_said,
         ),
