@@ -4,9 +4,10 @@
 
 Runs 14 minutes; one size about 4. All sides train a Transformer in Llama form (the one that all three know:
 rotary positions, RMSNorm, SwiGLU, no biases) on the bytes of this repository's pages: the same initial weights,
-exported by us, the same batches in the same order, AdamW, clipping to norm 1, a constant rate. Each is a process of its
-own that trains in segments; they take turns, segment by segment, and wait without work while another has its turn. The
-best segment of each counts.
+exported by us, the same batches in the same order, AdamW, clipping to norm 1, a constant rate, low enough that the
+first steps do not leap: there, rounding alone would divide the losses that are compared. Each is a process of its own
+that trains in segments; they take turns, segment by segment, and wait without work while another has its turn. The best
+segment of each counts.
 
 Each side computes in its own best way, found by a few steps of each: ours by its own `auto`, the peers by float32 and
 bfloat16, for Hugging Face with both attentions, and all of them compiled (torch.compile) in the best of these. litgpt
@@ -49,7 +50,7 @@ PEERS = {
     "huggingface": ["torch==2.13.0", "transformers==5.24.0", "accelerate==1.15.0"],
     "litgpt": ["torch==2.13.0", "litgpt==0.5.13"],
 }
-OPTIMIZER = {"learning_rate": 1e-3, "weight_decay": 0.1, "betas": [0.9, 0.99], "max_gradient_norm": 1.0}
+OPTIMIZER = {"learning_rate": 3e-4, "weight_decay": 0.1, "betas": [0.9, 0.99], "max_gradient_norm": 1.0}
 OURS = {"schedule": "constant", "warmup_steps": 0, "spike_deviations": None, "log_interval": 10**9}
 
 
