@@ -5,7 +5,8 @@
 JSON lines to decided parts, one process, one thread: reading, hashing, normalisation, language, every statistic of the
 filters, personal data, decisions and Parquet; of all documents, and of some megabytes of them, which datatrove reads as
 well (`peers/ingest_datatrove.py`): the same filters, the same model of languages, no more of personal data than e-mail
-and IP addresses. Prints one JSON line per comparison and writes `benchmarks/results/ingest.json`.
+and IP addresses. Prints one JSON line per comparison and writes `benchmarks/results/ingest.json` and the table of
+`docs/filters.md`.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from filter_documents import chinese, english
 from filters import PEER
-from measuring import ROOT, cpu_seconds, peer_python, write_result
+from measuring import ROOT, cpu_seconds, peer_python, replace_table, write_result
 
 from lm_pipeline.corpus.decisions import decide_part
 from lm_pipeline.corpus.documents import clean_part, merge_summaries, plan_parts
@@ -139,6 +140,13 @@ def main() -> None:
             for line in result[-2:]:
                 print(json.dumps(line))
     write_result("ingest", result)
+    replace_table(Path("docs/filters.md"), "ingest", table(result))
+
+
+def table(result: list[dict]) -> list[str]:
+    """Markdown: a row a measurement."""
+    lines = ["| MB/s/core | ours | datatrove | ratio |", "|---|---:|---:|---:|"]
+    return [*lines, *(f"| {r['name']} | {r['ours']} | {r['peer'] or ''} | {r['ratio'] or ''} |" for r in result)]
 
 
 if __name__ == "__main__":
