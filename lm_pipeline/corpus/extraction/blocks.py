@@ -11,6 +11,7 @@ Kind = Literal["heading", "paragraph", "item", "pre", "line"]
 _TAG = re.compile(r"<[^>]*>")
 _LINK = re.compile(r"<a(?: [^>]*)?>(.*?)</a>", re.DOTALL)
 _START = re.compile(r"\s*<(h[1-6]|p|li|pre|[uo]l)>")
+_WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _KINDS: dict[str, Kind] = {"p": "paragraph", "li": "item", "pre": "pre"}
 
 
@@ -36,6 +37,11 @@ class Block:
     def link_fraction(self) -> float:
         """Characters of links over all characters."""
         return self.num_link_characters / max(1, len(self.text))
+
+
+def size_of(text: str) -> int:
+    """Length in characters; a Han, Kana or Hangul character says as much as three letters."""
+    return len(text) if text.isascii() else len(text) + 2 * len(_WIDE.findall(text))
 
 
 def parse_blocks(minimal_html: str) -> Iterator[Block]:

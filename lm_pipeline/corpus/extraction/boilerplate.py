@@ -9,10 +9,10 @@ languages). Each rule is a function from blocks to blocks; `docs/extraction.md` 
 import re
 from collections.abc import Callable, Sequence
 
-from lm_pipeline.corpus.extraction.blocks import Block
+from lm_pipeline.corpus.extraction.blocks import Block, size_of
+from lm_pipeline.corpus.extraction.rights_notices import is_rights_notice
 
 _WORD = re.compile(r"\w+")
-_WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _SENTENCE_END = re.compile(r"[.!?。！？…]['\"”’»」』)）\]]*$")
 _FULL_STOP = re.compile(r"(?<!\.)[.!?。！？]['\"”’»」』)）\]]*$")
 _CLAUSE_END = re.compile(r"[.!?。！？…;；:：]['\"”’»」』)）\]]*$")
@@ -23,11 +23,6 @@ _SOME_SERVICES = rf"""(?:\s?(?:x\b|{_SERVICES})(?:(?:[\s,，、/|&]|and\b|or\b|�
 _OPERATION = r"""(?:share|tweet|e-?mail|print|save|close|分享|转发|轉發|打印|收藏|点赞|复制|举报|返回|关闭|關閉)"""
 _ARTICLES = r"(?:articles?|coverage|content|links?|news|pages?|posts?|reading|stor(?:y|ies)|topics?|videos?)"
 _TERMS = r"(?:privacy\spolicy|terms\sof\s(?:use|service))"
-_OURS = r"""(?:本(?:文(?![认認讨討研探])|[站网網刊社台号號页頁]|[报報](?![讯訊]|[记記]者)|公司|平台|公众号|作品)
-    |原[创創]|(?:版权|版權)[归歸属屬])"""
-_NO_REPRINT = (
-    r"""(?:许可|許可|授权|授權|允许|允許|同意).{0,12}(?:不得|禁止|请勿|請勿|严禁|嚴禁|谢绝|謝絕).{0,8}(?:转载|轉載)"""
-)
 _BEGINS = r"(?:^|[.!?]\s+|\bplease\s)"
 _LABEL = re.compile(
     rf"""^\W*(?:
@@ -71,17 +66,13 @@ _PITCH = re.compile(
     |{_BEGINS}follow\s(?:\S+\s){{1,3}}on\s{_SERVICES}\b
     |\bby\s\w+ing\b[^.!?]{{0,60}}\b(?:i|you)\s(?:accept|acknowledge|agree|consent)\b.{{0,60}}\b{_TERMS}\b
     |\bread\sour\b[^.!?]{{0,30}}\b{_TERMS}\b
-    |(?:©|\(c\)|\bcopyright\b).{{0,80}}\ball\srights\sreserved\b|^this\s\w+\sis\ssubject\sto\scopyright\b
+    |^this\s\w+\sis\ssubject\sto\scopyright\b
     |\b(?:earn|get)\sa(?:n?\s(?:small\s|affiliate\s)?commission|\sshare)\b.*\b(?:this|our)\s(?:{_ARTICLES}|site)\b
     |\bthis\s(?:{_ARTICLES}|site)\b.*\b(?:earn|get)\sa(?:n?\s(?:small\s|affiliate\s)?commission|\sshare)\b
     |\bhave\sa\s(?:news\stip\b|tip\?)
     |\bthis\s\w+\srequires\sjavascript\b|\bplease\senable\sjavascript\b|\b(?:need\sto|must)\senable\sjavascript\sto\b
     |/\s?getty\b
-    |(?:版权所有|版權所有)(?![者人权權])|(?:转载|轉載)(?:请|請)(?:注明|註明|联系|聯繫|标明|標明|保留)
-    |{_OURS}.{{0,40}}(?:未经|未經).{{0,14}}{_NO_REPRINT}(?![其他她该該别別的])
-    |(?:未经|未經)(?:.{{0,8}}{_OURS}.{{0,12}}{_NO_REPRINT}|.{{0,14}}{_NO_REPRINT}.{{0,4}}(?:{_OURS}|此文))
-    |^\W*(?:未经|未經)(?:书面|書面|事先|明确|明確|正式|合法|作者|原作者|版权方|版權方|本人|博主|官方)*{_NO_REPRINT}
-      (?:[\s、,，/和或及]*(?:摘编|摘編|复制|複製|使用|引用|镜像|鏡像|转发|轉發|发布|發布|传播|傳播))*\W*$
+    |(?:转载|轉載)(?:请|請)(?:注明|註明|联系|聯繫|标明|標明|保留)
     |^\W*comments\s(?:are|have\sbeen)\s(?:now\s)?(?:closed|disabled|turned\soff)
       (?:\s(?:on|for)\s(?:this|the)\s{_ARTICLES})?\W*$
     |^\W*(?:评论|評論)(?:功能)?已?(?:被|经|經)?(?:关闭|關閉)\W*$
@@ -89,7 +80,7 @@ _PITCH = re.compile(
     |(?:关注|關注)我[们們]的?(?:微信|公众号|微博|官方)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""What a site says to its readers: cookies, newsletters, rights, commissions, the credits of its pictures."""
+"""What a site says to its readers: cookies, newsletters, reprints, commissions, the credits of its pictures."""
 
 _PITCH_WORDS = re.compile(
     rf"""\b(?:cookie\s(?:policy|settings|preferences)|newsletters?|{_TERMS}|all\srights\sreserved|subscribe\snow)\b
@@ -170,13 +161,13 @@ def _without_deck(blocks: list[Block]) -> list[Block]:
     first = 0
     while first < min(len(blocks), 10) and _is_deck(blocks[first]):
         first += 1
-    if first and blocks[first - 1].kind == "heading" and _size(blocks[first - 1].text) < 60:
+    if first and blocks[first - 1].kind == "heading" and size_of(blocks[first - 1].text) < 60:
         first -= 1
     return blocks[first:]
 
 
 def _is_deck(block: Block) -> bool:
-    size = _size(block.text)
+    size = size_of(block.text)
     is_prose = size >= 80 and block.link_fraction < 0.4 and _CLAUSE_END.search(block.text) is not None
     if is_prose or block.kind not in {"line", "heading"}:
         return False
@@ -192,7 +183,7 @@ def _is_label(block: Block) -> bool:
     text = block.text
     if block.kind == "heading":
         return _BACK_MATTER.match(text) is not None
-    size = _size(text)
+    size = size_of(text)
     if block.kind == "pre" or size > 120 or _LABEL.match(text) is None:
         return False
     return not ((block.kind == "paragraph" or size >= 60) and _FULL_STOP.search(text))
@@ -206,16 +197,18 @@ def _without_pitches(blocks: list[Block]) -> list[Block]:
 
 def _is_pitch(block: Block, hints: Sequence[str]) -> bool:
     text = block.text.lower()
-    size = _size(text)
+    size = size_of(text)
     if block.kind == "pre" or size > 400 or not any(hint in text for hint in hints):
         return False
     is_short = size <= 70 and block.kind == "line" and not _SENTENCE_END.search(text)
-    return _PITCH.search(text) is not None or (is_short and _PITCH_WORDS.search(text) is not None)
+    if _PITCH.search(text) is not None or is_rights_notice(text):
+        return True
+    return is_short and _PITCH_WORDS.search(text) is not None
 
 
 def _without_links(blocks: list[Block]) -> list[Block]:
     """Drop blocks that are links and nothing else: see-alsos, lists of articles, tables of contents."""
-    return [block for block in blocks if block.link_fraction <= 0.8 or _size(block.text) >= 400]
+    return [block for block in blocks if block.link_fraction <= 0.8 or size_of(block.text) >= 400]
 
 
 def _without_back_matter(blocks: list[Block]) -> list[Block]:
@@ -236,7 +229,7 @@ def _without_tail(blocks: list[Block]) -> list[Block]:
         blocks[end - 1].kind == "heading"
         or (
             blocks[end - 1].kind == "line"
-            and _size(blocks[end - 1].text) < 80
+            and size_of(blocks[end - 1].text) < 80
             and not _SENTENCE_END.search(blocks[end - 1].text)
         )
     ):
@@ -253,8 +246,3 @@ RULES: tuple[Callable[[list[Block]], list[Block]], ...] = (
     _without_tail,
 )
 """In the order in which they are applied."""
-
-
-def _size(text: str) -> int:
-    """Length in characters; a Han, Kana or Hangul character says as much as three letters."""
-    return len(text) if text.isascii() else len(text) + 2 * len(_WIDE.findall(text))

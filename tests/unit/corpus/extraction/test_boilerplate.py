@@ -180,6 +180,38 @@ def test_what_a_site_says_to_its_readers_goes(text):
     assert not kept_between(block(text))
 
 
+@pytest.mark.parametrize("kind", ["paragraph", "item", "line"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "合同写明，小说的版权归出版社所有，未经许可不得转载。三年以后，作者又把其中两章交给一家杂志，出版社告到了法院。",
+        "三年以前，他把这部写了半辈子的小说交给一家出版社。書的版權歸出版社所有，未經許可不得轉載。",
+        "合同里说版权属于出版社，未经同意任何人不得转载，但是作者三年以后又把其中两章交给了一家杂志。",
+        "书的最后一页印着“版权所有，翻印必究”八个字，可是镇上的每一个书摊都在卖便宜的盗版。",
+        "A stone by the river says copyright 1998, all rights reserved, and nobody in the town knows who put it there.",
+        "Copyright by the press, all rights reserved, it says. Years later the author sold a chapter to a magazine.",
+    ],
+)
+def test_a_notice_of_rights_within_prose_stays(text, kind):
+    assert kept_between(block(text, kind))
+
+
+@pytest.mark.parametrize("kind", ["paragraph", "line"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "文章来源于网络，版权归原作者所有，未经许可不得转载，如有侵权请联系我们删除，谢谢您的理解与支持。",
+        "【声明】凡注明“来源：小镇网”的作品，未经本网授权不得转载。已经授权的，应在授权范围内使用，并注明来源。违反上述声明者，本网将追究其法律责任。",
+        "版权归小镇日报社所有，未经书面授权，任何单位和个人不得以任何形式转载、复制、镜像，违者将依法追究法律责任。",
+        "版权所有 © 2020 小镇日报社 未经许可不得转载 地址：河边大街一号小镇日报大厦十二层编辑部 电话：12345",
+        "© 2019 The River Daily. All rights reserved. This material may not be published, broadcast or redistributed.",
+        "Copyright 2019 by The River Daily. All rights reserved. River Daily is a trademark of River Inc.",
+    ],
+)
+def test_a_notice_of_rights_of_several_sentences_goes(text, kind):
+    assert not kept_between(block(text, kind))
+
+
 @pytest.mark.parametrize("text", ["Cookie Settings", "Newsletter", "Terms of Use", "关注我们", "扫描二维码"])
 def test_a_few_words_about_the_site_go_where_they_stand_alone(text):
     assert not kept_between(block(text, "line"))
