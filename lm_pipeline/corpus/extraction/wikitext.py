@@ -28,6 +28,7 @@ _SHOW = str.maketrans(_STAND_INS, _MARKS)
 _HEADING = r"^==[^\n]*=[ \t]*$"
 _BRACES = re.compile(rf"\{{{{2,}}|\}}{{2,}}|{_HEADING}", re.MULTILINE)
 _TABLE_ENDS = re.compile(rf"^[ \t:*#;]*\{{\||^[ \t]*\|\}}(?!\}})|{_HEADING}", re.MULTILINE)
+_EMPTY_CELL = re.compile(r"[|!](?:[^|!]*\|)?\s*")
 _PARAGRAPH_END = re.compile(rf"\n[ \t]*\n(?!\s*[|!])|\n(?={_HEADING})", re.MULTILINE)
 _VARIANT = re.compile(r"-\{(?:[A-Za-z;\-]*\|)?([^{}]*)\}-")
 _VARIANT_NAME = re.compile(r"^\s*zh(?:-\w+)?\s*:\s*")
@@ -98,20 +99,34 @@ def _templates(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
 def _tables(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
     """As `_templates`, of `{|…|}`. Both begin a line; an end without a beginning is a table of its own.
 
-    None reaches beyond a heading: as often as not a template (`{{end}}`) is its end.
+    A table reaches beyond a heading only if its first heading is in a cell: as often as not a template (`{{end}}`) is
+    its end.
     """
     opened: list[int] = []
     closed: list[tuple[int, int]] = []
     unclosed: list[int] = []
+    num_with_headings = at = 0
     for mark in _TABLE_ENDS.finditer(wikitext):
         if mark[0].endswith("{|"):
             opened.append(mark.start())
         elif mark[0].endswith("|}"):
             closed.append((opened.pop() if opened else mark.start(), mark.end()))
-        else:
-            unclosed += opened
-            opened.clear()
+            num_with_headings = min(num_with_headings, len(opened))
+        elif len(opened) > num_with_headings:
+            if _ends_in_cell(wikitext[at : mark.start()]):
+                num_with_headings = len(opened)
+            else:
+                unclosed += opened[num_with_headings:]
+                del opened[num_with_headings:]
+        at = mark.end()
     return closed, unclosed + opened
+
+
+def _ends_in_cell(table: str) -> bool:
+    """Whether a piece of a table ends inside a cell; a template that ended the table has left an empty line."""
+    last = max(table.rfind("\n|"), table.rfind("\n!")) + 1
+    cell, *lines = table[last:].removesuffix("\n").split("\n")
+    return all(map(str.strip, lines)) or (_EMPTY_CELL.fullmatch(cell) is not None and not any(map(str.strip, lines)))
 
 
 def _without_spans(text: str, closed: list[tuple[int, int]], unclosed: list[int]) -> str:

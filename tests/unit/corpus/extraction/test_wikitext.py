@@ -86,6 +86,26 @@ def test_braces_and_tags_without_end_swallow_no_paragraph(source, expected):
     assert plain_text(source) == expected
 
 
-@pytest.mark.parametrize("brace", ["[[", "{{", "{{ ", "{|", "{|\n", "}}", "|}\n", "''''", "== "])
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{| class=a\n|\n=== 春 ===\n* 花\n| 乙\n|}\n正文。", "正文。"),
+        (
+            "A\n{|\n| width=50% |\n== Left ==\n* one\n\nTwo.\n\n=== Down ===\nThree.\n!\n\n== Right ==\nFour.\n|}\nB",
+            "A\n\nB",
+        ),
+        ("前\n{|\n| 引言\n== 甲 ==\n文\n{|\n| 内\n|}\n== 乙 ==\n| 末\n|}\n后", "前\n\n后"),
+        ("A\n{|\n| x\n{|\n|\n== In ==\n| y\n|}\n| z\n|}\nB", "A\n\nB"),
+        ("{|\n|\n== 甲 ==\n| 乙\n{|\n| x\n{{end}}\n\n== 丙 ==\n| 丁\n|}\n后", "后"),
+        ("{|\n| x || y\n{{end}}\n\n== Next ==\nText.\n{{begin}}\n|}\nEnd.", "Next\nText.\n\nEnd."),
+    ],
+)
+def test_a_heading_in_a_cell_ends_no_table(source, expected):
+    assert plain_text(source) == expected
+
+
+@pytest.mark.parametrize(
+    "brace", ["[[", "{{", "{{ ", "{|", "{|\n", "}}", "|}\n", "''''", "== ", "{|\n|\n== a ==\n", "\n|\n== a ==\n"]
+)
 def test_markup_without_end_takes_linear_time(brace):
     plain_text(brace * 20_000)
