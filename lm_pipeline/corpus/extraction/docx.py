@@ -1,7 +1,9 @@
-"""Word documents: paragraphs and tables in their order. python-docx opens them; the text is taken from the XML.
+"""Word documents: paragraphs and tables in their order, then notes. python-docx opens them; text is taken from the XML.
 
 python-docx's own paragraphs leave out what stands in insertions, content controls, smart tags, simple fields and text
-boxes. Elements by ECMA-376, part 1, section 17 (WordprocessingML).
+boxes. Foot- and endnotes come after the body, as in pandoc's plain text, but without their marks. Headers and footers,
+which repeat on every page, and comments, which are about the text, are left out. Elements by ECMA-376, part 1, section
+17 (WordprocessingML).
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +12,9 @@ from typing import Any
 from zipfile import BadZipFile
 
 import docx
+from docx.document import Document as WordDocument
 from docx.opc.exceptions import PackageNotFoundError
+from docx.oxml import parse_xml
 from lxml.etree import QName, XMLSyntaxError
 
 from lm_pipeline.corpus.extraction.parsed import BadRecordError, Document
@@ -42,17 +46,30 @@ def read_docx(path: Path, max_bytes: int) -> list[Document]:
                 raise BadRecordError("bomb", detail)
     try:
         document = docx.Document(str(path))
+        notes = [line for kind in ("footnote", "endnote") for line in _notes(document, kind)]
     except (PackageNotFoundError, BadZipFile, XMLSyntaxError, KeyError, ValueError) as error:
         raise BadRecordError("unreadable", f"not a sound Word document: {error}") from error
     properties = document.core_properties
     created = properties.created
     return [
         {
-            "text": "\n".join(_lines(document.element)).strip("\n"),
+            "text": "\n".join([*_lines(document.element), *notes]).strip("\n"),
             "title": properties.title.strip() or None,
             "date": created.date().isoformat() if created else None,
         }
     ]
+
+
+def _notes(document: WordDocument, kind: str) -> Iterator[str]:
+    """Lines of the notes whose marks are in the text, in the order of these."""
+    parts = [part for part in document.part.rels.values() if part.reltype.endswith(f"/{kind}s")]
+    notes = {_id(note): note for part in parts for note in parse_xml(part.target_part.blob)}
+    for number in dict.fromkeys(_id(mark) for mark in _descendants(document.element, f"{kind}Reference")):
+        yield from (line for line in map(str.strip, _lines(notes.get(number, ()))) if line)
+
+
+def _id(element: Any) -> str | None:
+    return next((value for name, value in element.items() if QName(name).localname == "id"), None)
 
 
 def _lines(container: Iterable[Any]) -> Iterator[str]:

@@ -33,18 +33,30 @@ def with_member(data: bytes, name: str, content: bytes) -> bytes:
     return sink.getvalue()
 
 
-def with_body(xml: str) -> bytes:
-    """A document with the given XML in its body."""
+def with_body(xml: str, **parts: str) -> bytes:
+    """A document with the given XML in its body, and in parts such as `footnotes`."""
     space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
     compatibility = "http://schemas.openxmlformats.org/markup-compatibility/2006"
+    types = "application/vnd.openxmlformats-officedocument.wordprocessingml."
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(word("x"))) as source, zipfile.ZipFile(out, "w") as archive:
         for name in source.namelist():
-            content = source.read(name)
+            content = source.read(name).decode("latin-1")
             if name == "word/document.xml":
-                body = f"<w:body>{xml}</w:body>"
-                content = f"<w:document xmlns:w='{space}' xmlns:mc='{compatibility}'>{body}</w:document>".encode()
-            archive.writestr(name, content)
+                content = (
+                    f"<w:document xmlns:w='{space}' xmlns:mc='{compatibility}'><w:body>{xml}</w:body></w:document>"
+                )
+            for part in parts:
+                if name == "word/_rels/document.xml.rels":
+                    relation = f'<Relationship Id="{part}" Type="{relations}{part}" Target="{part}.xml"/>'
+                    content = content.replace("</Relationships>", f"{relation}</Relationships>")
+                if name == "[Content_Types].xml":
+                    override = f'<Override PartName="/word/{part}.xml" ContentType="{types}{part}+xml"/>'
+                    content = content.replace("</Types>", f"{override}</Types>")
+            archive.writestr(name, content.encode("utf-8" if name == "word/document.xml" else "latin-1"))
+        for part, notes in parts.items():
+            archive.writestr(f"word/{part}.xml", f"<w:{part} xmlns:w='{space}'>{notes}</w:{part}>")
     return out.getvalue()
 
 
@@ -174,6 +186,54 @@ def test_paragraphs_and_tables_come_in_their_order(reading):
 def test_text_is_found_wherever_word_puts_it(reading, body, expected):
     (record,) = reading("a.docx", with_body(body))
     assert record.text == expected
+
+
+def note(kind: str, number: int, content: str, properties: str = "") -> str:
+    mark = f"<w:r><w:{kind}Ref/></w:r>{run(' ')}"
+    return f"<w:{kind} w:id='{number}' {properties}>{paragraph(mark + content)}</w:{kind}>"
+
+
+def reference(kind: str, number: int) -> str:
+    return f"<w:r><w:{kind}Reference w:id='{number}'/></w:r>"
+
+
+def test_notes_come_after_the_body_in_the_order_of_their_marks(reading):
+    body = (
+        paragraph(run("第一段") + reference("endnote", 2) + run("有注。"))
+        + f"<w:tbl><w:tr><w:tc>{paragraph(run('格') + reference('footnote', 5))}</w:tc></w:tr></w:tbl>"
+        + paragraph(run("The end.") + reference("footnote", 3) + f"<w:del>{reference('footnote', 4)}</w:del>")
+    )
+    footnotes = (
+        note("footnote", -1, run("---"), "w:type='separator'")
+        + note("footnote", 3, run("See the annex.") + f"<w:del>{run(' Old.')}</w:del>")
+        + note("footnote", 4, run("Gone with its mark."))
+        + note("footnote", 5, run("见附表。") + "</w:p><w:p>" + run("第二行。"))
+    )
+    data = with_body(body, footnotes=footnotes, endnotes=note("endnote", 2, run("来源：县志。")))
+    (record,) = reading("a.docx", data)
+    assert record.text == "第一段有注。\n格\nThe end.\n见附表。\n第二行。\nSee the annex.\n来源：县志。"
+
+
+@pytest.mark.parametrize("part", ["header", "footer", "comments"])
+def test_heads_feet_and_comments_are_no_text(reading, part):
+    body = paragraph(run("正文 body") + "<w:r><w:commentReference w:id='0'/></w:r>")
+    comment = f"<w:comment w:id='0'>{paragraph(run('批注 remark'))}</w:comment>"
+    (record,) = reading(
+        "a.docx", with_body(body, **{part: comment if part == "comments" else paragraph(run("眉 head"))})
+    )
+    assert record.text == "正文 body"
+
+
+def test_a_mark_without_its_note_costs_nothing(reading):
+    body = paragraph(run("正文 body") + reference("footnote", 1) + reference("endnote", 1))
+    (record,) = reading("a.docx", with_body(body, footnotes=note("footnote", 9, run("x"))))
+    assert record.text == "正文 body"
+
+
+def test_damaged_notes_cost_their_document(reading):
+    (bad,) = reading("a.docx", with_body(paragraph(run("正文") + reference("footnote", 1)), footnotes="<w:footnote"))
+    assert bad.reason == "unreadable"
+    assert "Word document" in bad.detail
 
 
 def test_a_merged_cell_has_its_text_once(reading):
