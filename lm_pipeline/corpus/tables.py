@@ -1,5 +1,6 @@
 """Large tables written and read piece by piece, with the same bytes whatever the pieces."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -90,3 +91,14 @@ def slices(table: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
             held = [together.slice(ROW_GROUP)]
     if sum(map(len, held)):
         yield begin, pl.concat(held, rechunk=True)
+
+
+def slices_of_bytes(texts: pl.Series, size: int) -> Iterator[slice]:
+    """Slices that cover some texts: each of `size` bytes at most, and one text more.
+
+    >>> [(own.start, own.stop) for own in slices_of_bytes(pl.Series(["one", "by", "a", "many"]), 4)]
+    [(0, 1), (1, 3), (3, 4)]
+    """
+    filled = texts.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy() // size
+    ends = [*(np.flatnonzero(np.diff(filled)) + 1).tolist(), len(texts)]
+    return (slice(begin, end) for begin, end in itertools.pairwise([0, *ends]) if end > begin)

@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from lm_pipeline.corpus.minhash import ngram_hashes
 from lm_pipeline.corpus.owners import Owners, owners_of
+from lm_pipeline.corpus.tables import slices_of_bytes
 from lm_pipeline.corpus.words import count, hashed_words_by_kind
 from lm_pipeline.specs.dataset import Decontamination
 
-_BATCH_ROWS = 4096
+_READ_ROWS = 4096
+
+_BATCH_BYTES = 2 << 20
+"""Text that is looked at at once: its words and n-grams take about fifty times that."""
 
 SHORTEST_ITEM = 3
 """Words; shorter evaluation documents are too common to be searched for."""
@@ -123,10 +127,11 @@ def chosen_documents(
 ) -> Iterator[tuple[pl.DataFrame, NDArray[np.int64]]]:
     """The wanted documents, a bounded number at a time in their order, and their rows."""
     begin = 0
-    for batch in documents.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
+    for batch in documents.collect_batches(chunk_size=_READ_ROWS, maintain_order=True):
         rows = begin + np.flatnonzero(wanted[begin : begin + len(batch)])
-        if len(rows):
-            yield batch[rows - begin], rows
+        chosen = batch[rows - begin]
+        for own in slices_of_bytes(chosen["text"], _BATCH_BYTES):
+            yield chosen[own], rows[own]
         begin += len(batch)
 
 

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import itertools
 import os
 from array import array
 from collections.abc import Callable, Iterator
@@ -57,6 +56,7 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
         `byte_fallback_fraction` over the tokens of the text (BOS and EOS left out); `num_used_pieces`; `top_pieces`;
         `preview` (pieces of the first 200 training tokens); `dtype`; `vocab_size`.
     """
+    from lm_pipeline.corpus.tables import slices_of_bytes
     from lm_pipeline.corpus.utf8 import utf8_buffers
     from lm_pipeline.tokenization.framing import Framing
 
@@ -68,8 +68,9 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
     def encode(batch: "pl.DataFrame") -> "_Encoded":
         return batch, *tokenizer.encode_utf8(*utf8_buffers(batch["text"]))
 
+    batches = (frame[own] for frame in documents for own in slices_of_bytes(frame["text"], _BATCH_BYTES))
     try:
-        for encoded in _ahead(encode, _batches(documents)):  # the next ones while this one is written
+        for encoded in _ahead(encode, batches):  # the next ones while this one is written
             absent, wrong = _write_batch(*encoded, framing, writers)
             excluded += absent
             failures += wrong
@@ -176,16 +177,6 @@ class _SplitWriter:
         num_rows = len(table) // _ROW_GROUP * _ROW_GROUP if complete_groups_only else len(table)
         self.documents.write_table(table.slice(0, num_rows), row_group_size=_ROW_GROUP)
         self.pending = [table.slice(num_rows)] if num_rows < len(table) else []
-
-
-def _batches(frames: Iterator["pl.DataFrame"]) -> Iterator["pl.DataFrame"]:
-    """Slices of about `_BATCH_BYTES` of text."""
-    for frame in frames:
-        filled = frame["text"].str.len_bytes().cast(int).cum_sum().to_numpy() // _BATCH_BYTES
-        starts = [0, *(np.flatnonzero(np.diff(filled)) + 1).tolist(), len(frame)]
-        for start, end in itertools.pairwise(starts):
-            if end > start:
-                yield frame[start:end]
 
 
 def _ahead(function: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
