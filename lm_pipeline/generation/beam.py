@@ -6,6 +6,7 @@ included. The search ends when no text that goes on can still overtake the worst
 probabilities at most 0, that bound is exact. Definitions as in Hugging Face's `generate` with `early_stopping="never"`.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Beam:
 
     Attributes:
         tokens: generated ids, EOS not among them.
-        log_probs: log probability of each, and of EOS where it ended the text.
+        log_probs: natural-log probability of each, as the model gives it.
         score: what it is ranked by.
         ending: why it ended.
     """
@@ -37,12 +38,14 @@ class Beam:
 
 @dataclass(frozen=True)
 class _Path:
+    """A text as it grows; `total` is what the search adds up: among tokens of text, with repetitions penalised."""
+
     tokens: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
     total: float = 0.0
 
-    def extended(self, token: int, log_prob: float) -> "_Path":
-        return _Path((*self.tokens, token), (*self.log_probs, log_prob), self.total + log_prob)
+    def extended(self, token: int, log_prob: float, total: float) -> "_Path":
+        return _Path((*self.tokens, token), (*self.log_probs, log_prob), total)
 
 
 def beam_search(
@@ -52,29 +55,31 @@ def beam_search(
     allowed: Callable[[np.ndarray], np.ndarray],
     eos_id: int,
     stops: Callable[[Sequence[int]], bool] | None = None,
+    deadline: float = math.inf,
 ) -> list[Beam]:
     """The best texts after `context`, best first: at most `num_beams`, at least one.
 
     Args:
         scorer: the model.
         context: token ids, at least one.
-        decoding: `num_beams`, `length_penalty`, `repetition_penalty`, `max_tokens` and `max_seconds`.
+        decoding: `num_beams`, `length_penalty`, `repetition_penalty` and `max_tokens`.
         allowed: takes log probabilities [V] and sets those of tokens that may not be chosen to -inf.
         eos_id: the token that ends a text.
         stops: whether a text of these tokens ends with its last one.
+        deadline: when texts end where they are, by `time.monotonic()`; each has at least one token then.
 
     Raises:
         InputError: the model's probabilities are not finite.
     """
-    deadline = time.monotonic() + (decoding.max_seconds or float("inf"))
     width = decoding.num_beams
     finished: list[Beam] = []
     running = [_Path()]
     continuation = scorer.start([context])
     while True:
         rows, grown = [], []
-        for row, token, log_prob in _candidates(continuation.next_log_probs(), running, context, decoding, allowed):
-            path = running[row].extended(token, log_prob)
+        log_probs_BV = continuation.next_log_probs()
+        for row, token, total in _candidates(log_probs_BV, running, context, decoding, allowed):
+            path = running[row].extended(token, float(log_probs_BV[row][token]), total)
             if token == eos_id:
                 if len(rows) < width:  # ranked behind the ones that go on, it would not be among the best
                     finished.append(_finish(path, path.tokens[:-1], "end", decoding))
@@ -103,7 +108,7 @@ def _candidates(
     decoding: Decoding,
     allowed: Callable[[np.ndarray], np.ndarray],
 ) -> list[tuple[int, int, float]]:
-    """The best (row, token, log probability), best first; twice as many as beams, since half of them may end."""
+    """The best (row, token, total of the text with it), best first; twice as many as beams: half of them may end."""
     totals_BV = []
     for path, log_probs_V in zip(running, log_probs_BV, strict=True):
         kept = normalise(allowed(log_probs_V))
@@ -112,14 +117,14 @@ def _candidates(
     flat = np.concatenate(totals_BV)
     best = np.argsort(-flat, kind="stable")[: 2 * decoding.num_beams]
     vocab_size = len(totals_BV[0])
-    found = [(int(place) // vocab_size, int(place) % vocab_size, float(flat[place])) for place in best]
-    return [(row, token, total - running[row].total) for row, token, total in found if np.isfinite(total)]
+    return [(*divmod(int(place), vocab_size), float(flat[place])) for place in best if np.isfinite(flat[place])]
 
 
 def _finish(
     path: _Path, tokens: Sequence[int], ending: Literal["end", "length", "stop", "time"], decoding: Decoding
 ) -> Beam:
-    return Beam(tuple(tokens), path.log_probs, path.total / len(path.tokens) ** decoding.length_penalty, ending)
+    score = path.total / len(path.tokens) ** decoding.length_penalty
+    return Beam(tuple(tokens), path.log_probs[: len(tokens)], score, ending)
 
 
 def _bound(running: Sequence[_Path], decoding: Decoding) -> float:

@@ -4,6 +4,7 @@ A row's text does not depend on the rows beside it.
 """
 
 import functools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -84,10 +85,11 @@ def complete(
             raise InputError(
                 f"{num_per_prompt} texts are asked for and {decoding.num_beams} beams followed: raise num_beams."
             )
+        deadline = _deadline(decoding)
         return [
             _of_beam(prompt, beam, tokenizer, decoding)
             for prompt in prompts
-            for beam in _beams(scorer, tokenizer, prompt, decoding)[:num_per_prompt]
+            for beam in _beams(scorer, tokenizer, prompt, decoding, deadline)[:num_per_prompt]
         ]
     texts = [Completion(prompt, decoding.seed + index) for prompt in prompts for index in range(num_per_prompt)]
     for _ in stream(scorer, tokenizer, texts, decoding):
@@ -105,7 +107,7 @@ def stream(
     Raises:
         InputError: as for `generate`.
     """
-    deadline = time.monotonic() + (decoding.max_seconds or float("inf"))
+    deadline = _deadline(decoding)
     rows = [_Row(completion, tokenizer, decoding) for completion in completions]
     running = list(range(len(rows)))
     continuation = scorer.start([row.context for row in rows]) if rows else None
@@ -190,7 +192,12 @@ class _Row:
         return piece
 
 
-def _beams(scorer: Continuable, tokenizer: Tokenizer, prompt: str, decoding: Decoding) -> list[Beam]:
+def _deadline(decoding: Decoding) -> float:
+    """When all texts that are asked for together end, by `time.monotonic()`."""
+    return time.monotonic() + (decoding.max_seconds or math.inf)
+
+
+def _beams(scorer: Continuable, tokenizer: Tokenizer, prompt: str, decoding: Decoding, deadline: float) -> list[Beam]:
     def stops(tokens: Sequence[int]) -> bool:
         spoken = TextStream(tokenizer, decoding.stop, begins=not prompt)
         for token in tokens:
@@ -200,7 +207,7 @@ def _beams(scorer: Continuable, tokenizer: Tokenizer, prompt: str, decoding: Dec
     controls = tokenizer.controls
     allowed = functools.partial(only_text, controls=controls)
     context = prompt_tokens(tokenizer, prompt)
-    return beam_search(scorer, context, decoding, allowed, controls.eos, stops if decoding.stop else None)
+    return beam_search(scorer, context, decoding, allowed, controls.eos, stops if decoding.stop else None, deadline)
 
 
 def _of_beam(prompt: str, beam: Beam, tokenizer: Tokenizer, decoding: Decoding) -> Completion:

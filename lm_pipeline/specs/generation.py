@@ -29,7 +29,7 @@ class Decoding(Sampling):
     max_tokens: Int = Field(default=200, ge=1)
     """Tokens generated at most; the end of the document ends a text earlier."""
     max_seconds: Annotated[Float, Field(gt=0)] | None = None
-    """Time after which a text ends where it is, in seconds; `null` gives it all the time."""
+    """Time after which all texts of a request end where they are, in seconds; `null` gives them all the time."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Strings before which the text ends; they are not part of it."""
     seed: Int = Field(default=0, ge=0)

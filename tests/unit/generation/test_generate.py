@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.generation.alternatives import view_tokens
+from lm_pipeline.generation.beam import beam_search
 from lm_pipeline.generation.generate import as_json, complete, generate, only_text, prompt_tokens
 from lm_pipeline.generation.neural_continuation import NeuralContinuation
 from lm_pipeline.generation.sampling import normalise
@@ -102,8 +103,9 @@ def test_a_text_does_not_depend_on_the_texts_beside_it(model, tokenizer, prompts
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
 
 
-def test_log_probabilities_are_the_model_s_own_whatever_is_kept_of_them(model, tokenizer):
-    decoding = Decoding(max_tokens=6, temperature=2.0, top_k=3, repetition_penalty=1.5)
+@pytest.mark.parametrize("settings", [{"temperature": 2.0, "top_k": 3}, {"temperature": 0, "num_beams": 3}])
+def test_log_probabilities_are_the_model_s_own_whatever_is_kept_of_them(model, tokenizer, settings):
+    decoding = Decoding(max_tokens=6, repetition_penalty=1.5, **settings)
     [text] = complete(Starter(model), tokenizer, ["The"], decoding)
     views = view_tokens(Starter(model), tokenizer, prompt_tokens(tokenizer, "The"), text.tokens)
     np.testing.assert_allclose(np.exp(text.log_probs), [view.probability for view in views], rtol=1e-4)
@@ -157,8 +159,9 @@ def test_a_text_ends_when_its_time_is_up(uniform, tokenizer):
     assert text.ending == "time"
     assert 0 < len(text.tokens) < 10**6
     decoding = Decoding(max_tokens=10**6, max_seconds=0.05, temperature=0, num_beams=2)
-    [text] = complete(uniform, tokenizer, [""], decoding)
-    assert text.ending == "time"
+    texts = complete(uniform, tokenizer, ["", "它是", "The"], decoding)
+    assert [text.ending for text in texts] == ["time"] * 3
+    assert [len(text.tokens) for text in texts[1:]] == [1, 1]  # the time is that of all texts together
 
 
 class Toy:
@@ -212,13 +215,19 @@ def test_a_wide_enough_beam_finds_the_best_texts_of_all(tokenizer, seed, length_
     assert [tuple(text.tokens) for text in found] == [tokens for tokens, _, _ in ranked[:5]]
 
 
+def search_total(model, tokenizer, decoding):
+    """What the best text's tokens add up to among tokens of text, EOS included."""
+    [best, *_] = beam_search(Starter(model), prompt_tokens(tokenizer, "The"), decoding, only_text, EOS)
+    return best.score
+
+
 def test_one_beam_of_the_search_is_greedy_and_more_are_never_less_probable(model, tokenizer):
     [greedy] = complete(Starter(model), tokenizer, ["The"], Decoding(max_tokens=6, temperature=0))
     totals = []
     for num_beams in (2, 4, 16):
         decoding = Decoding(max_tokens=6, temperature=0, num_beams=num_beams, length_penalty=0.0)
         [best] = complete(Starter(model), tokenizer, ["The"], decoding)
-        totals.append(sum(best.log_probs))
+        totals.append(search_total(model, tokenizer, decoding))
         assert "".join(generate(Starter(model), tokenizer, "The", decoding)) == best.text
     assert totals[-1] >= sum(greedy.log_probs) - 1e-6 or greedy.ending == "end"
     assert max(totals) == pytest.approx(totals[-1])
