@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import re
 import shlex
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ import time
 import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from lm_pipeline.provenance import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,7 +42,7 @@ def write_result(name: str, result: object) -> None:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     record = {
-        "machine": f"{os.cpu_count()} x {_processor()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}",
         "commit": commit.stdout.strip(),
         "command": shlex.join(["python", *sys.argv]),
         "date": time.strftime("%Y-%m-%d"),
@@ -50,15 +51,6 @@ def write_result(name: str, result: object) -> None:
     path = ROOT / "benchmarks/results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", "utf-8")
-
-
-def _processor() -> str:
-    """Its name, and the widest vectors and products of low precision that it has: names alone hide generations."""
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text("utf-8") if cpuinfo.exists() else ""
-    found = re.search(r"model name\s*:\s*(.+)", text)
-    kinds = [kind for kind in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{kind}\b", text)]
-    return " ".join([found[1] if found else platform.machine(), *kinds])
 
 
 def replace_table(page: Path, name: str, lines: Sequence[str]) -> None:

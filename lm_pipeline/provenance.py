@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -33,12 +34,30 @@ def code_version() -> str:
     return f"{__version__}-{described}"
 
 
+_VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "sme", "bf16")
+
+
+@functools.cache
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, then the vectors and low-precision products that it has: names alone hide generations."""
+    try:
+        text = cpuinfo.read_text("utf-8")
+    except OSError:  # not Linux
+        text = ""
+    name = re.search(r"^model name\s*:\s*(.+)", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:(.+)", text, re.MULTILINE)
+    has = set(flags[1].split()) if flags else ()
+    kinds = [kind for kind in _VECTORS if kind in has]
+    return " ".join([name[1] if name else platform.processor() or platform.machine(), *kinds])
+
+
 @functools.cache
 def _environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
+        "processor": processor(),
         "cpu_count": os.cpu_count(),
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }

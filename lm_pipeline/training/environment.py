@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lm_pipeline.errors import InputError
+from lm_pipeline.provenance import processor
 from lm_pipeline.specs.training import Training
 
 
@@ -47,14 +48,17 @@ def make_deterministic(training: Training) -> None:
 
 def describe(device: torch.device) -> dict[str, Any]:
     """What must be equal for two runs to give equal bits."""
-    return {
+    here = {
         "torch": torch.__version__,
         "machine": platform.machine(),
         "isa": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "device": device.type,
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
     }
+    if device.type != "cuda":
+        return here | {"device_name": processor()}
+    libraries = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return here | {"device_name": torch.cuda.get_device_name(device), **libraries}
 
 
 def peak_of_device(device: torch.device) -> int | None:
