@@ -33,7 +33,7 @@ def learning_rate(training: Training, step: int, validations: Validations = ()) 
     begin, last = training.warmup_steps, training.num_steps - 1
     if training.schedule == "wsd":
         begin = max(begin, last - round(training.decay_fraction * training.num_steps))
-    done = min(1.0, max(0, step - begin) / (last - begin)) if last > begin else 1.0
+    done = 1.0 if step >= last else max(0, step - begin) / max(1, last - begin)
     fraction = (1 + math.cos(math.pi * done)) / 2 if training.schedule == "cosine" else 1 - done
     return lowest + (peak - lowest) * fraction
 

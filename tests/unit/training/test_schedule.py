@@ -46,6 +46,13 @@ def test_wsd_is_stable_and_then_decays_to_the_lowest_rate():
     assert rates[89] == pytest.approx(0.55)
 
 
+@pytest.mark.parametrize(("num_steps", "fraction"), [(20, 0.02), (100, 0.0), (4, 0.1)])
+def test_wsd_with_a_decay_shorter_than_a_step_is_at_the_peak_until_the_last(num_steps, fraction):
+    rates = Training(num_steps=num_steps, warmup_steps=1, learning_rate=1.0, schedule="wsd", decay_fraction=fraction)
+    after_warmup = [learning_rate(rates, step) for step in range(1, num_steps)]
+    assert after_warmup == pytest.approx([1.0] * (num_steps - 2) + [0.1])
+
+
 def falling_then_flat(number):
     return [(step, 3.0 - min(step, 3) * 0.5) for step in range(number)]
 
