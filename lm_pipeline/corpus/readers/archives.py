@@ -1,7 +1,8 @@
 """zip and tar archives: their members one after the other, as streams; nothing is unpacked to where a name points.
 
 A tar archive is read front to back, so it may itself be compressed and of any size. A zip archive keeps its table of
-contents at its end, so a compressed one, or one inside another archive, is written to a temporary file first.
+contents at its end, so a compressed one, or one inside another archive, is written to a temporary file first. So the
+character set of names is told by all of them together in a zip archive, and in a tar archive by those up to the name.
 
 What is wrong with a member (encrypted, damaged, of an unknown method) costs that member. Directories, links, devices
 and the hidden and temporary files that archivers add are no members.
@@ -21,8 +22,8 @@ from zipfile import BadZipFile
 import xxhash
 
 from lm_pipeline.corpus.patterns import is_temporary
-from lm_pipeline.corpus.readers.charsets import detect
 from lm_pipeline.corpus.readers.compression import CHUNK, DamagedStreamError, is_disk_fault
+from lm_pipeline.corpus.readers.name_charsets import NameCharsets
 from lm_pipeline.corpus.readers.opened import Opened, open_stream
 from lm_pipeline.corpus.readers.records import Quarantined
 from lm_pipeline.corpus.readers.zip_entries import ZipEntry, open_entry, zip_entries
@@ -246,13 +247,10 @@ def _tar_members(file: Opened) -> Iterator[tuple[str | None, Opened | Quarantine
             yield None, Quarantined(None, None, found.reason, found.detail)
 
 
-def _decoded(name: bytes) -> str:
-    return name.decode(detect([name]), "backslashreplace")
-
-
 def _tar_entries(
     archive: tarfile.TarFile, file: Opened, watch: _Watch
 ) -> Iterator[tuple[str | None, Opened | Quarantined]]:
+    names = NameCharsets()
     while not watch.is_over:
         entry = archive.next()
         if watch.bad_header:
@@ -262,7 +260,10 @@ def _tar_entries(
         if entry is None:
             break
         archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - tarfile remembers every member
-        name = _clean_name(_decoded(os.fsencode(entry.name))) if entry.isreg() else None
+        written = os.fsencode(entry.name)
+        names.add(written)
+        decoded = written.decode(names.charset_of(written), "backslashreplace")
+        name = _clean_name(decoded) if entry.isreg() else None
         if name is not None:
             yield name, open_stream(_tar_chunks(archive, entry, watch), name, file.spec, file.expansion)
     if not watch.is_over and (watch.damage or not watch.end_marker):

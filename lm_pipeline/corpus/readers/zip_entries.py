@@ -17,7 +17,7 @@ from zipfile import BadZipFile, ZipExtFile, ZipInfo
 
 import numpy as np
 
-from lm_pipeline.corpus.readers.charsets import EAST_ASIAN, detect
+from lm_pipeline.corpus.readers.name_charsets import NameCharsets
 
 _LOCAL = struct.Struct("<4s2H 18x 2H")  # mark, version, flags … lengths of name and extra field
 _ENTRY = struct.Struct("<4s 2x B x 2H 4x 3L 3H 8x L")
@@ -28,8 +28,6 @@ _MAX_COMMENT = 1 << 16
 _MAX_32, _MAX_64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 _NEWEST_VERSION = 63
 _PATCHED, _STRONGLY_ENCRYPTED, _UTF8_NAME = 0x20, 0x40, 0x800
-_SAMPLE_BYTES = 1 << 16
-_MOST_IN_DOUBT = 3  # characters of a name: of four in GBK, one name in a thousand is UTF-8 by chance
 
 
 @dataclass(slots=True)
@@ -72,24 +70,19 @@ class _Table:
 
 
 def zip_entries(path: Path) -> Iterator[ZipEntry]:
-    """Go through a table of contents, in its order.
-
-    Archivers that do not declare UTF-8 write names in their machine's character set. Names that are UTF-8 are told by
-    their bytes. One of the others is often too short to tell its set; all of these together tell it. A name that is not
-    sound in that is looked at alone.
+    """Go through a table of contents, in its order. Names that are not declared to be UTF-8 tell their set together.
 
     Raises:
         BadZipFile: there is none; or, after the last good entry, it is damaged.
     """
     with path.open("rb", buffering=1 << 20) as file:
         table = _find_table(file)
-        begins, names = array("Q"), _Names()
+        begins, names = array("Q"), NameCharsets()
         with contextlib.suppress(BadZipFile):  # raised again below, after the entries before the damage
             for entry in _entries(file, table):
                 begins.append(entry.begin)
                 if not entry.flags & _UTF8_NAME:
                     names.add(entry.name)
-        names.decide()
         np.frombuffer(begins, np.uint64).sort()
         begins.append(table.begin)
         for entry in _entries(file, table):
@@ -97,51 +90,6 @@ def zip_entries(path: Path) -> Iterator[ZipEntry]:
                 entry.charset = names.charset_of(entry.name)
             entry.end = begins[min(bisect.bisect_right(begins, entry.begin), len(begins) - 1)]
             yield entry
-
-
-class _Names:
-    """The names of an archive that do not declare their character set."""
-
-    def __init__(self) -> None:
-        self._sample = bytearray()
-        self._num_utf8 = self._num_others = 0
-        self._common = "utf-8"
-
-    def add(self, name: bytes) -> None:
-        if name.isascii():
-            return
-        if _is_sound(name, "utf-8"):
-            self._num_utf8 += not _is_in_doubt(name)
-            return
-        self._num_others += 1
-        if len(self._sample) <= _SAMPLE_BYTES:
-            self._sample += name + b"\n"
-
-    def decide(self) -> None:
-        """Find the character set of those that are not UTF-8, all together."""
-        self._common = detect([bytes(self._sample)])
-
-    def charset_of(self, name: bytes) -> str:
-        is_utf8 = _is_sound(name, "utf-8")
-        if is_utf8 and _is_in_doubt(name) and self._common in EAST_ASIAN:
-            is_utf8 = self._num_utf8 > self._num_others
-        if is_utf8:
-            return "utf-8"
-        return self._common if _is_sound(name, self._common) else detect([name])
-
-
-def _is_sound(name: bytes, charset: str) -> bool:
-    """Whether a name has characters beyond ASCII, and can be in a character set."""
-    try:
-        return not name.decode(charset).isascii()
-    except UnicodeDecodeError:
-        return False
-
-
-def _is_in_doubt(name: bytes) -> bool:
-    """Whether a name in UTF-8 may as well be East Asian: 学习 in GBK is `ѧϰ`, few characters of two bytes each."""
-    beyond = [character for character in name.decode("utf-8") if not character.isascii()]
-    return len(beyond) <= _MOST_IN_DOUBT and max(beyond) < "\u0800"
 
 
 def open_entry(file: BinaryIO, entry: ZipEntry) -> ZipExtFile:

@@ -2,6 +2,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import struct
 import subprocess
 import tarfile
@@ -271,6 +272,49 @@ def test_names_in_utf8_are_read_beside_names_in_another_character_set(reading, o
     written = [*((name, charset) for name in others), *((name, "utf-8") for name in utf8)]
     data = undeclared([f"{name}.txt".encode(encoding) for name, encoding in written])
     assert [item.member for item in reading("a.zip", data)] == [f"{name}.txt" for name, _ in written]
+
+
+IN_A_ROW = {
+    "gbk": ["第一章　总则与一般规定", *SHORT_NAMES["gbk"]],
+    "big5": ["第一章　總則與一般規定", *SHORT_NAMES["big5"]],
+    "cp932": ["最初に読む資料の一覧", *SHORT_NAMES["cp932"]],
+    "cp1252": ["À propos de la crème brûlée", "déjà vu", "ñu", "Öl", "œuf", "thé"],
+}
+
+
+@pytest.mark.parametrize("charset", IN_A_ROW)
+def test_short_names_in_a_tar_are_read_in_the_character_set_of_those_before_them(reading, charset):
+    names = [f"{name}.txt" for name in IN_A_ROW[charset]]
+    assert outcome(reading("a.tar", unmarked([name.encode(charset) for name in names]))) == [
+        (name, 0, f"text {number}") for number, name in enumerate(names)
+    ]
+    alone = [item.member for name in names for item in reading("a.tar", unmarked([name.encode(charset)]))]
+    assert alone != names  # some of them are taken for other characters
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "charset"), [("中国法律汇编", "至誠.txt", "gbk"), ("春の資料の一覧", "発表.txt", "cp932")]
+)
+def test_folders_of_a_tar_count_among_the_names_before(reading, folder, name, charset):
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=tarfile.GNU_FORMAT, encoding=charset) as archive:
+        for path, kind in [(folder, tarfile.DIRTYPE), (name, tarfile.REGTYPE)]:
+            entry = tarfile.TarInfo(path)
+            entry.type, entry.size = kind, 4 * (kind == tarfile.REGTYPE)
+            archive.addfile(entry, io.BytesIO(b"text"))
+    assert outcome(reading("a.tar", sink.getvalue())) == [(name, 0, "text")]
+
+
+def test_names_of_a_tar_in_utf8_are_read_beside_names_in_another_character_set(reading):
+    names = ["第一章　总则与一般规定.txt", "年报.txt", "数据.txt", "学习.txt"]
+    written = [name.encode("utf-8" if name == "数据.txt" else "gbk") for name in names]
+    assert [item.member for item in reading("a.tar", unmarked(written))] == names
+
+
+def unmarked(names: list[bytes]) -> bytes:
+    """A tar archive of members whose names are such bytes."""
+    files = {os.fsdecode(name): f"text {number}".encode() for number, name in enumerate(names)}
+    return tar(files, format=tarfile.GNU_FORMAT)
 
 
 def undeclared(names: list[bytes | str]) -> bytes:
