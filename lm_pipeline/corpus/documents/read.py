@@ -1,10 +1,12 @@
 """Documents of many parts in one order, which does not depend on how the corpus was cut."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from lm_pipeline.artifacts import Artifact
 from lm_pipeline.corpus.document_tables import DECISIONS, DOCUMENTS, STATISTICS
@@ -91,18 +93,7 @@ def canonical_pieces(parts: Sequence[Path]) -> list[tuple[int, int, int]]:
     Returns:
         Pieces: the number of the part, its first row and how many rows are read from there.
     """
-    runs = []  # (file, first record, part, first row, number of rows)
-    for number, path in enumerate(parts):
-        # A run ends where another file begins, or where a later part of the same file comes before an earlier one.
-        files = pl.read_parquet(path, columns=["file", "record"]).with_row_index("row")
-        # An archive is in one part as a whole, its members in the archive's own order.
-        raw = pl.col("file").str.splitn("//", 2).struct[0]
-        earlier = pl.col("file").eq(pl.col("file").shift(1)) & pl.col("record").lt(pl.col("record").shift(1))
-        jump = raw.ne(raw.shift(1)) | earlier
-        grouped = files.group_by(jump.fill_null(value=False).cum_sum().alias("run"), maintain_order=True).agg(
-            pl.first("file", "record", "row"), num_rows=pl.len()
-        )
-        runs += [(raw_path(file), record, number, row, n) for _, file, record, row, n in grouped.iter_rows()]
+    runs = [(file, record, number, row, n) for number, path in enumerate(parts) for file, record, row, n in _runs(path)]
     pieces: list[tuple[int, int, int]] = []
     for _, _, number, row, num_rows in sorted(runs, key=lambda run: run[:2]):
         if pieces and pieces[-1][0] == number and sum(pieces[-1][1:]) == row:
@@ -110,3 +101,24 @@ def canonical_pieces(parts: Sequence[Path]) -> list[tuple[int, int, int]]:
         else:
             pieces.append((number, row, num_rows))
     return pieces
+
+
+def _runs(part: Path) -> Iterator[tuple[str, int, int, int]]:
+    """What is read in one go of a part: raw file, first record, first row and number of rows.
+
+    A run ends where another file begins, or where a later piece of the same file comes before an earlier one.
+    """
+    with pq.ParquetFile(part, memory_map=True, read_dictionary=["file"]) as source:
+        table = source.read(["file", "record"]).unify_dictionaries().combine_chunks()
+    if table.num_rows == 0:
+        return
+    files = table["file"].chunk(0)
+    file, record = files.indices.to_numpy(), table["record"].to_numpy()
+    # An archive is in one part as a whole, its members in the archive's own order.
+    raw_paths = [raw_path(path) for path in files.dictionary.to_pylist()]
+    number_of = {path: number for number, path in enumerate(raw_paths)}
+    raw = np.array([number_of[path] for path in raw_paths])[file]
+    jump = (raw[1:] != raw[:-1]) | ((file[1:] == file[:-1]) & (record[1:] < record[:-1]))
+    begins = np.concatenate([[0], np.flatnonzero(jump) + 1, [table.num_rows]])
+    for begin, end in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True):
+        yield raw_paths[file[begin]], int(record[begin]), begin, end - begin
