@@ -159,6 +159,16 @@ def grow(texts: list[str], fresh: list[str], scratch: Path) -> dict[str, object]
     }
 
 
+def warm_up(texts: list[str], scratch: Path) -> None:
+    """Search as is measured afterwards, so that everything is compiled and loaded: of old documents and of new ones."""
+    old = write_part(scratch / "warm", [*texts, f"{texts[0]} Again."])
+    ours([old], scratch / "warm-out")
+    new = write_part(scratch / "warm-new", [f"{texts[1]} New."])
+    write_signatures(new.documents, SPEC.near, new.signatures.parent)
+    (scratch / "warm-again").mkdir()
+    find_duplicates({"imdb": [old, new]}, SPEC, scratch / "warm-again", scratch / "warm-out/verdicts.parquet")
+
+
 def longer(texts: list[str], num: int) -> list[str]:
     """Documents of 40 sentences of different reviews each, of about 5 kB, as pages are: few of them are alike."""
     sentences = [sentence for text in texts for sentence in text.split(". ")]
@@ -181,10 +191,7 @@ def main() -> None:
     lines: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        warm = write_part(scratch / "warm", texts[:200])
-        ours([warm], scratch / "warm-out")  # compiles the kernels, and so does a search with verdicts
-        (scratch / "warm-again").mkdir()
-        find_duplicates({"imdb": [warm]}, SPEC, scratch / "warm-again", scratch / "warm-out/verdicts.parquet")
+        warm_up(texts[:200], scratch)
         if not options.without_peers:
             lines += compare(texts, options.rounds, scratch)
         for grown in (options.grown // 2, options.grown):
