@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import DTypeLike, NDArray
 
 from lm_pipeline.corpus.documents import canonical_pieces
+from lm_pipeline.corpus.threads import in_threads
 from lm_pipeline.errors import InputError
 
 _PARTS_AT_HAND = 8
@@ -51,9 +52,13 @@ class Columns:
             return np.frombuffer(b"", self._types[name])
         return mapped(self._folder / f"{name}.column", self._types[name])
 
-    def hex(self, name: str, rows: NDArray[np.int64] | slice) -> pl.Series:
+    def digits(self, name: str, rows: NDArray[np.int64] | slice) -> pa.LargeStringArray:
         """Numbers of 128 bits as text: of the columns `<name>_high` and `<name>_low`, 32 digits."""
-        return hex_of(self[f"{name}_high"][rows], self[f"{name}_low"][rows])
+        return digits_of(self[f"{name}_high"][rows], self[f"{name}_low"][rows])
+
+    def hex(self, name: str, rows: NDArray[np.int64] | slice) -> pl.Series:
+        """As `digits`, for polars."""
+        return pl.Series(self.digits(name, rows))
 
 
 def mapped(path: Path, dtype: DTypeLike) -> np.ndarray:
@@ -71,11 +76,16 @@ def hex_of(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> pl.Series:
     >>> hex_of(np.array([1], np.uint64), np.array([255], np.uint64)).to_list()
     ['000000000000000100000000000000ff']
     """
+    return pl.Series(digits_of(high, low))
+
+
+def digits_of(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> pa.LargeStringArray:
+    """As `hex_of`, for Arrow."""
     offsets = pa.py_buffer(np.arange(0, 32 * len(high) + 1, 32))
-    return pl.Series(pa.LargeStringArray.from_buffers(len(high), offsets, pa.py_buffer(_write_digits(high, low))))
+    return pa.LargeStringArray.from_buffers(len(high), offsets, pa.py_buffer(_write_digits(high, low)))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _write_digits(high, low):
     digits = np.empty((len(high), 32), np.uint8)
     for number in range(len(high)):
@@ -110,55 +120,59 @@ def halves_of(digits: pl.Series) -> tuple[NDArray[np.uint64], NDArray[np.uint64]
 def write_columns(
     corpora: Sequence[Sequence[Sequence[Path]]], types: Mapping[str, DTypeLike], folder: Path, only: str | None = None
 ) -> Columns:
-    """Copy columns of all parts to files of their own.
+    """Copy columns of all parts to files of their own, in canonical order.
 
     Args:
         corpora: of each corpus, of each part, the Parquet files that stand row by row. The first has `file` and
             `record`, which say what the order is.
-        types: the columns that are wanted and what they are in memory. Null becomes 0.
+        types: the columns that are wanted and what they are in memory. Null becomes 0. There are those of the files,
+            `part` (the number of a row's part, all parts of all corpora counted) and `row` (its place in that part).
         folder: an existing folder for the files.
         only: a column of booleans; rows where it is false are left out.
-
-    Returns:
-        The columns, and of any part its number (all parts of all corpora counted), as `part` (uint32).
     """
-    names, begins = list(types), [0]
-    files = {name: (folder / f"{name}.column").open("wb") for name in (*names, "part")}
+    begins, first_part = [0], 0
+    files = {name: (folder / f"{name}.column").open("wb") for name in types}
     try:
-        first_part = 0
         for parts in corpora:
-            read = functools.lru_cache(_PARTS_AT_HAND)(lambda number, parts=parts: _read(parts[number], names, only))
+            read = functools.lru_cache(_PARTS_AT_HAND)(
+                lambda number, parts=parts, first=first_part: _read(parts[number], first + number, types, only)
+            )
             num = begins[-1]
-            for number, row, num_rows in canonical_pieces([part[0] for part in parts]):
-                table, kept = read(number)
-                chosen = kept[row : row + num_rows]
-                for name in names:
-                    table[name][row : row + num_rows][chosen].astype(types[name], copy=False).tofile(files[name])
-                count = int(chosen.sum())
-                np.full(count, first_part + number, np.uint32).tofile(files["part"])
-                num += count
+            pieces = canonical_pieces([part[0] for part in parts])
+            own = in_threads(lambda piece, read=read: _piece(read(piece[0]), piece[1], piece[2], only), pieces, most=2)
+            for table in own:
+                for name, file in files.items():
+                    table[name].tofile(file)
+                num += len(next(iter(table.values())))
             begins.append(num)
             first_part += len(parts)
     finally:
         for file in files.values():
             file.close()
-    return Columns(folder, {**types, "part": np.uint32}, begins)
+    return Columns(folder, types, begins)
 
 
-def _read(
-    part: Sequence[Path], names: Sequence[str], only: str | None
-) -> tuple[dict[str, np.ndarray], NDArray[np.bool_]]:
-    """The wanted columns of one part, and which of its rows are wanted."""
+def _read(part: Sequence[Path], number: int, types: Mapping[str, DTypeLike], only: str | None) -> dict[str, np.ndarray]:
+    """The wanted columns of one part."""
     table: dict[str, np.ndarray] = {}
     num_rows = 0
     for path in part:
         with pq.ParquetFile(path, memory_map=True) as file:
             num_rows = file.metadata.num_rows
-            columns = [name for name in file.schema_arrow.names if name in names or name == only]
+            columns = [name for name in file.schema_arrow.names if name in types or name == only]
             for name, column in zip(columns, file.read(columns).itercolumns(), strict=True):
                 filled = pc.fill_null(column, 0) if column.null_count else column
-                table[name] = filled.to_numpy()
-    return table, table[only] if only else np.ones(num_rows, np.bool_)
+                table[name] = filled.to_numpy().astype(types.get(name, np.bool_), copy=False)
+    made = {"part": np.full(num_rows, number, np.uint32), "row": np.arange(num_rows, dtype=np.uint32)}
+    return table | {name: column for name, column in made.items() if name in types}
+
+
+def _piece(table: Mapping[str, np.ndarray], row: int, num_rows: int, only: str | None) -> Mapping[str, np.ndarray]:
+    """Rows of a part that follow one another, without those that are left out."""
+    piece = {name: column[row : row + num_rows] for name, column in table.items()}
+    if only is None or piece[only].all():
+        return piece
+    return {name: column[piece[only]] for name, column in piece.items()}
 
 
 def batches_of(num_rows: int, size: int) -> Iterator[slice]:

@@ -15,6 +15,7 @@ not read, so new documents cost the reading of their own signatures and of the t
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -31,6 +33,7 @@ from lm_pipeline.corpus.minhash import UNDATED, band_column
 from lm_pipeline.corpus.near_duplicates import NearClusters
 from lm_pipeline.corpus.shared_text import EXACT, LOW_QUALITY, NEAR, examples, shared_text
 from lm_pipeline.corpus.tables import ROW_GROUP, TableFile
+from lm_pipeline.corpus.threads import in_threads
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.dataset import Duplicates
 
@@ -122,15 +125,21 @@ def find_duplicates(
         if near is not None:
             other = np.flatnonzero(~same_text)
             similarity[other] = near.similarities(first[other], first[chosen[other]])
-            near.write_verdicts(out / "verdicts.parquet")
         removed = (chosen != rows) & ~(same_text & ((chosen_pair == rows) | (not spec.exact)))
         exact = removed & spec.exact & (same_text | (first_pair != rows))
         partner = np.where(same_text, chosen_pair, chosen)
         kind = np.select([exact, removed, ~passes], [EXACT, NEAR, LOW_QUALITY], 0).astype(np.int8)
-        _write(columns, list(corpora), out / "unique.parquet", chosen, partner, kind, similarity, scores)
         sizes = np.bincount(chosen)
-        pairs = examples(columns, documents, list(corpora), partner, kind, similarity)
-        matrix = shared_text(columns, list(corpora), chosen, sizes)
+        with ThreadPoolExecutor(1) as thread:
+            names = list(corpora)
+            written = thread.submit(
+                _write, columns, names, out / "unique.parquet", chosen, partner, kind, similarity, scores
+            )
+            if near is not None:
+                near.write_verdicts(out / "verdicts.parquet")
+            matrix = shared_text(columns, names, chosen, sizes)
+            pairs = examples(columns, documents, names, partner, kind, similarity)
+            written.result()
     counts = dict(zip(KINDS, np.bincount(kind, minlength=1 + len(KINDS)).tolist()[1:], strict=True))
     summary = {
         "documents_in": len(rows),
@@ -149,7 +158,7 @@ def find_duplicates(
 def _columns(corpora: Sequence[Sequence[Part]], spec: Duplicates, scratch: Path) -> Columns:
     """What is known of all documents without their texts."""
     types: dict[str, Any] = dict.fromkeys(("id_high", "id_low", "text_high", "text_low", "pair"), np.uint64)
-    types |= {"num_characters": np.int64, "num_shingles": np.int64}
+    types |= {"num_characters": np.int64, "num_shingles": np.int64, "part": np.uint32, "row": np.uint32}
     types |= {"date": np.int64} if spec.keep == "oldest" else {}
     types |= {band_column(band): np.uint64 for band in range(spec.near.num_bands if spec.near else 0)}
     types |= {"score": np.float32} if any(part.scores for parts in corpora for part in parts) else {}
@@ -231,25 +240,26 @@ def _write(
     scores: NDArray[np.float32] | None,
 ) -> None:
     """Write `unique.parquet`, some rows at a time."""
-    names, kinds = pl.Series(corpora), pl.Series([None, *KINDS])
+    names = pa.array(corpora, pa.large_string())
+    kinds = pa.array([None, *KINDS], pa.large_string())
+
+    def table(own: slice) -> pa.Table:
+        is_duplicate = (kind[own] == EXACT) | (kind[own] == NEAR)
+        partners = columns.digits("id", partner[own][is_duplicate])
+        return pa.table(
+            {
+                "document_id": columns.digits("id", own),
+                "corpus": names.take(pa.array(columns.corpus_of[own])),
+                "text_hash": columns.digits("text", own),
+                "cluster": chosen[own],
+                "kept": kind[own] == 0,
+                "kind": kinds.take(pa.array(kind[own])),
+                "duplicate_of": partners.take(pa.array(np.cumsum(is_duplicate) - 1, mask=~is_duplicate)),
+                "similarity": pa.array(similarity[own], mask=~is_duplicate),
+                "score": pa.nulls(len(kind[own])) if scores is None else scores[own],
+            }
+        )
+
     with TableFile(path, UNIQUE) as file:
-        for own in batches_of(columns.num_rows, ROW_GROUP):
-            duplicate = (kind[own] == EXACT) | (kind[own] == NEAR)
-            others = pl.Series(~duplicate)
-            partners = columns.hex("id", partner[own][duplicate])
-            file.write(
-                pl.DataFrame(
-                    {
-                        "document_id": columns.hex("id", own),
-                        "corpus": names.gather(columns.corpus_of[own]),
-                        "text_hash": columns.hex("text", own),
-                        "cluster": chosen[own],
-                        "kept": kind[own] == 0,
-                        "kind": kinds.gather(kind[own]),
-                        "duplicate_of": partners.gather(pl.Series(np.cumsum(duplicate) - 1).set(others, None)),
-                        "similarity": pl.Series(similarity[own]).set(others, None),
-                        "score": None if scores is None else scores[own],
-                    },
-                    schema=UNIQUE,
-                )
-            )
+        for rows in in_threads(table, batches_of(columns.num_rows, ROW_GROUP), most=2):
+            file.write(rows)

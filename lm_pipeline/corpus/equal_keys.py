@@ -65,7 +65,7 @@ def first_of_equal(
     return first
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _not_alone(keys, among, limits, slots, shift):
     """Rows within the limits whose slot another one has marked too: all that share a key, and some others."""
     low, high = limits

@@ -10,9 +10,6 @@ The hash family is h_i(x) = a_i x + b_i modulo 2**64, with odd a_i, over shingle
 """
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from numpy.typing import NDArray
 
 from lm_pipeline.corpus.columns import halves_of
 from lm_pipeline.corpus.tables import TableFile
+from lm_pipeline.corpus.threads import in_threads
 from lm_pipeline.corpus.words import Texts, hashed_words
 from lm_pipeline.specs.dataset import NearDuplicates
 
@@ -162,11 +160,11 @@ def write_signatures(documents_parquet: Path, spec: NearDuplicates | None, out: 
     with (
         pq.ParquetFile(documents_parquet) as source,
         TableFile(out / "signatures.parquet", _schema(spec)) as file,
-        ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
         columns = ["document_id", "file", "record", "date", "text", "target"]
-        batches = source.iter_batches(_BATCH_ROWS, columns=columns)
-        for frame in _in_order(threads, lambda batch: _describe(pl.DataFrame(batch), spec), batches):
+        share = -(-source.metadata.num_rows // (os.cpu_count() or 1))  # a small part keeps all cores busy too
+        batches = source.iter_batches(max(1, min(_BATCH_ROWS, share)), columns=columns)
+        for frame in in_threads(lambda batch: _describe(pl.DataFrame(batch), spec), batches):
             file.write(frame)
             summary["documents"] += len(frame)
             summary["with_signature"] += int((frame["num_shingles"] > 0).sum())
@@ -187,17 +185,6 @@ def _schema(spec: NearDuplicates | None) -> pl.Schema:
             **{band_column(band): pl.UInt64() for band in bands},
         }
     )
-
-
-def _in_order(threads: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """Results in the order of the items, with a few at work at a time: memory does not depend on how many come."""
-    pending: deque[Future[Any]] = deque()
-    for item in items:
-        pending.append(threads.submit(work, item))
-        if len(pending) > (os.cpu_count() or 1):
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def _describe(batch: pl.DataFrame, spec: NearDuplicates | None) -> pl.DataFrame:

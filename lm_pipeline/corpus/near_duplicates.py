@@ -27,6 +27,7 @@ from lm_pipeline.corpus.columns import Columns, halves_of, mapped
 from lm_pipeline.corpus.equal_keys import equal_keys
 from lm_pipeline.corpus.minhash import band_column
 from lm_pipeline.corpus.shingle_store import ShingleStore, jaccard
+from lm_pipeline.corpus.threads import in_threads
 from lm_pipeline.specs.dataset import NearDuplicates
 
 _ALL_PAIRS = 256
@@ -96,7 +97,8 @@ class NearClusters:
         self._store = ShingleStore(scratch / "shingles.bin", columns, documents, spec.ngram)
         known = self._read_verdicts(previous, distinct)
         sketched = distinct & (columns["num_shingles"] > 0)
-        buckets = [_Bucket.write(columns, band, sketched, scratch) for band in range(spec.num_bands)]
+        bands = range(spec.num_bands)
+        buckets = list(in_threads(lambda band: _Bucket.write(columns, band, sketched, scratch), bands, most=4))
         if len(known.keys) == 0:  # then every candidate's text is needed, and no walk has to find that out
             self._store.add(np.unique(np.concatenate([np.unique(bucket.rows) for bucket in buckets])))
         while True:

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.columns import Columns
-from lm_pipeline.corpus.shingle_store import read_texts
+from lm_pipeline.corpus.shingle_store import map_texts
 
 EXACT, NEAR, LOW_QUALITY = 1, 2, 3
 """Codes of why a document is not kept."""
@@ -65,7 +65,7 @@ def examples(
     Near duplicates first, from the most similar to the least, evenly spaced; exact ones where those are few.
 
     Args:
-        columns: ids of N documents and the parts that they are in.
+        columns: ids of N documents, and where they are (`part` and `row`).
         documents: of each part, the file with the texts.
         corpora: the names of the corpora, by number.
         chosen: by row, the chosen row that it is a duplicate of.
@@ -78,16 +78,17 @@ def examples(
     rows = np.concatenate([near[places], np.flatnonzero(kind == EXACT)[:_NUM_EXAMPLES]])[:_NUM_EXAMPLES]
     wanted = np.unique(np.concatenate([rows, chosen[rows]]))
     ids = dict(zip(wanted.tolist(), columns.hex("id", wanted), strict=True))
-    files = [documents[part] for part in np.unique(columns["part"][wanted])]
     texts = {
-        identifier: text for batch in read_texts(files, list(ids.values())) for identifier, text in batch.iter_rows()
+        row: text[:_EXCERPT_CHARACTERS]
+        for rows_of_page, page in map_texts(columns, documents, wanted, list)
+        for row, text in zip(rows_of_page.tolist(), page, strict=True)
     }
 
     def side(row: int, prefix: str) -> dict[str, Any]:
         return {
             f"{prefix}corpus": corpora[columns.corpus_of[row]],
             f"{prefix}document_id": ids[row],
-            f"{prefix}excerpt": texts[ids[row]][:_EXCERPT_CHARACTERS],
+            f"{prefix}excerpt": texts[row],
         }
 
     return [

@@ -4,35 +4,47 @@ The sets of all candidates are larger than their texts, so they do not belong in
 and mapped from it: what is resident are the pages that are being compared, and the kernel takes them back.
 """
 
+import functools
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.columns import Columns
 from lm_pipeline.corpus.minhash import shingle_sets
+from lm_pipeline.corpus.text_pages import TextPage, text_pages
+from lm_pipeline.corpus.threads import in_threads
 
-_BATCH_ROWS = 1024
-_FILES_AT_ONCE = 8  # starting a query costs as much as looking for a few texts in a file
 
+def map_texts(
+    columns: Columns, documents: Sequence[Path], rows: NDArray[np.int64], work: Callable[[list[str]], Any]
+) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    """What a function makes of the texts of some documents, page by page, in as many threads as there are cores.
 
-def read_texts(documents: Sequence[Path], wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Read the texts of some documents of Parquet files, pages without one of them left packed.
+    Args:
+        columns: `part` and `row` of N documents.
+        documents: of each part, the file with the texts.
+        rows: the wanted ones of the N, each once (int64).
+        work: what is called with the wanted texts of each page.
 
     Yields:
-        `document_id` and `text`, a bounded number of rows at a time.
+        The rows of a page, and what `work` has returned.
     """
-    if not len(wanted):
-        return
-    identifiers = pl.Series(wanted, dtype=pl.String).implode()
-    for begin in range(0, len(documents), _FILES_AT_ONCE):
-        files = pl.scan_parquet(list(documents[begin : begin + _FILES_AT_ONCE]))
-        found = files.filter(pl.col("document_id").is_in(identifiers)).select("document_id", "text")
-        yield from found.collect_batches(chunk_size=_BATCH_ROWS)
+    rows = rows[np.lexsort((columns["row"][rows], columns["part"][rows]))]
+    parts, begins = np.unique(columns["part"][rows], return_index=True)
+
+    def pages() -> Iterator[tuple[NDArray[np.int64], TextPage]]:
+        for part, begin, end in zip(parts.tolist(), begins, [*begins[1:], len(rows)], strict=False):
+            at = begin
+            for page in text_pages(documents[part], columns["row"][rows[begin:end]].astype(np.int64)):
+                yield rows[at : at + len(page.rows)], page
+                at += len(page.rows)
+
+    return in_threads(lambda found: (found[0], work(found[1].texts())), pages())
 
 
 class ShingleStore:
@@ -58,20 +70,13 @@ class ShingleStore:
         """Read the texts of these documents and append their sets."""
         sizes = [np.diff(self.offsets)]
         num = len(self.offsets) - 1
-        part_of = self._columns["part"][rows]
-        parts = np.unique(part_of)
+        sets = map_texts(self._columns, self._documents, rows, functools.partial(shingle_sets, ngram=self._ngram))
         with self._path.open("ab") as file:
-            for begin in range(0, len(parts), _FILES_AT_ONCE):
-                some = parts[begin : begin + _FILES_AT_ONCE]
-                own = rows[np.isin(part_of, some)]
-                row_of = dict(zip(self._columns.hex("id", own), own.tolist(), strict=True))
-                for batch in read_texts([self._documents[part] for part in some], list(row_of)):
-                    shingles, offsets = shingle_sets(batch["text"], self._ngram)
-                    shingles.tofile(file)
-                    sizes.append(np.diff(offsets))
-                    found = [row_of[identifier] for identifier in batch["document_id"]]
-                    self.place[found] = num + np.arange(len(batch))
-                    num += len(batch)
+            for found, (shingles, offsets) in sets:
+                shingles.tofile(file)
+                sizes.append(np.diff(offsets))
+                self.place[found] = num + np.arange(len(found))
+                num += len(found)
         self.offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
         if self.offsets[-1]:
             with self._path.open("rb") as file:

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
@@ -15,14 +16,14 @@ _WHOLE_GROUP = 122_880  # rows of a row group that Polars writes, about
 
 
 class TableFile:
-    """A Parquet file to which frames are appended, in row groups of `ROW_GROUP` rows however they come.
+    """A Parquet file to which tables are appended, in row groups of `ROW_GROUP` rows however they come.
 
     Columns can be read alone, and quickly: hashes (uint64) are stored as they are, for they do not compress.
     """
 
     def __init__(self, path: Path, schema: pl.Schema) -> None:
         self._columns = schema.names()
-        self._held: list[pl.DataFrame] = []
+        self._held: list[pa.Table] = []
         self._schema = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
         by_column = {name: "NONE" if dtype == pl.UInt64 else "ZSTD" for name, dtype in schema.items()}
         dictionary = [name for name in ("corpus", "file", "kind") if name in schema]
@@ -42,21 +43,22 @@ class TableFile:
 
     def __exit__(self, *_: object) -> None:
         if self._held:
-            self._flush(pl.concat(self._held))
+            self._flush(pa.concat_tables(self._held))
         self._writer.close()
 
-    def write(self, frame: pl.DataFrame) -> None:
+    def write(self, rows: pl.DataFrame | pa.Table) -> None:
         """Append rows."""
-        self._held.append(frame.select(self._columns))
+        if isinstance(rows, pl.DataFrame):
+            rows = rows.select(self._columns).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        self._held.append(rows.select(self._columns).cast(self._schema))
         if sum(map(len, self._held)) >= ROW_GROUP:
-            together = pl.concat(self._held)
+            together = pa.concat_tables(self._held)
             whole = len(together) // ROW_GROUP * ROW_GROUP
             self._flush(together[:whole])
             self._held = [together[whole:]]
 
-    def _flush(self, frame: pl.DataFrame) -> None:
-        table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-        self._writer.write_table(table.cast(self._schema), row_group_size=ROW_GROUP)
+    def _flush(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP)
 
 
 def write_rows(path: Path, schema: pl.Schema, num_rows: int, rows: Callable[[slice], pl.DataFrame]) -> None:

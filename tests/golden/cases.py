@@ -110,6 +110,7 @@ def unique_documents(folder: Path) -> str:
     """Find an exact, a short exact and two near duplicates."""
     import polars as pl
 
+    from lm_pipeline.corpus.document_tables import TableWriter
     from lm_pipeline.corpus.duplicates import Part, find_duplicates
     from lm_pipeline.corpus.minhash import write_signatures
     from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text, write_units
@@ -120,7 +121,8 @@ def unique_documents(folder: Path) -> str:
     for (corpus,), own in documents.group_by("corpus", maintain_order=True):
         part = folder / str(corpus)
         part.mkdir()
-        own.write_parquet(part / "documents.parquet")
+        with TableWriter(part / "documents.parquet", own.schema) as file:
+            file.write(own)
         own.with_columns(kept=pl.lit(value=True)).select("kept").write_parquet(part / "decisions.parquet")
         write_signatures(part / "documents.parquet", NearDuplicates(), part)
         write_units(part / "documents.parquet", RepeatedText(), part)

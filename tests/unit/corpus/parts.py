@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import xxhash
 
+from lm_pipeline.corpus.document_tables import TableWriter
 from lm_pipeline.corpus.duplicates import Part
 from lm_pipeline.corpus.minhash import write_signatures
 from lm_pipeline.specs.dataset import Duplicates
@@ -14,6 +15,12 @@ from lm_pipeline.specs.dataset import Duplicates
 def named(corpus: str, row: int) -> str:
     """A document's id."""
     return xxhash.xxh3_128_hexdigest(f"{corpus}-{row}".encode())
+
+
+def write_documents(path: Path, rows: pl.DataFrame) -> None:
+    """Documents as cleaning writes them, with these columns."""
+    with TableWriter(path, rows.schema) as file:
+        file.write(rows)
 
 
 def write_part(
@@ -38,7 +45,7 @@ def write_part(
         **more,
     }
     schema = dict.fromkeys(columns, pl.String) | {"record": pl.Int64}
-    pl.DataFrame(columns, schema=schema).write_parquet(folder / "documents.parquet")
+    write_documents(folder / "documents.parquet", pl.DataFrame(columns, schema=schema))
     pl.DataFrame({"kept": [True] * num}, schema={"kept": pl.Boolean}).write_parquet(folder / "decisions.parquet")
     write_signatures(folder / "documents.parquet", spec.near, folder)
     return Part(*(folder / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))

@@ -4,10 +4,11 @@ import multiprocessing
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,14 +16,17 @@ import pytest
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lm_pipeline.corpus import shingle_store
+from lm_pipeline.corpus.columns import Columns
 from lm_pipeline.corpus.document_tables import DOCUMENTS
 from lm_pipeline.corpus.documents import in_order
 from lm_pipeline.corpus.duplicates import Part, find_duplicates
 from lm_pipeline.corpus.minhash import write_signatures
 from lm_pipeline.corpus.splits import split_documents
 from lm_pipeline.specs.dataset import Decontamination, Duplicates, Split
+from tests.unit.corpus.parts import write_documents
 
 SPEC = Duplicates()
 SPLIT = Split(validation_fraction=0.25, test_fraction=0.25)
@@ -67,7 +71,7 @@ def write_batch(folder: Path, batch: Batch) -> Part:
             "num_bytes": [len(text.encode()) for text, _ in batch.rows],
         }
         schema = dict.fromkeys(columns, pl.String) | {"record": pl.Int64, "num_bytes": pl.Int64}
-        pl.DataFrame(columns, schema=schema).write_parquet(place / "documents.parquet")
+        write_documents(place / "documents.parquet", pl.DataFrame(columns, schema=schema))
         pl.DataFrame({"kept": [True] * num}).write_parquet(place / "decisions.parquet")
         write_signatures(place / "documents.parquet", SPEC.near, place)
     return Part(*(place / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))
@@ -207,13 +211,15 @@ def test_new_documents_are_compared_and_old_ones_are_not_read_again(
     repeats = [(old[number].rows[7][0] + " more", None) for number in range(3)]
     new = Batch("9", "a", (*synthetic(9, 99), *repeats))
     read: list[str] = []
-    texts_of = shingle_store.read_texts
+    map_texts = shingle_store.map_texts
 
-    def listen(paths: Sequence[Path], identifiers: Sequence[str]) -> Iterator[pl.DataFrame]:
-        read.extend(identifiers)
-        return texts_of(paths, identifiers)
+    def listen(
+        columns: Columns, documents: Sequence[Path], rows: NDArray[np.int64], work: Callable[[list[str]], Any]
+    ) -> Iterator[Any]:
+        read.extend(columns.hex("id", rows))
+        return map_texts(columns, documents, rows, work)
 
-    monkeypatch.setattr(shingle_store, "read_texts", listen)
+    monkeypatch.setattr(shingle_store, "map_texts", listen)
     parts = [write_batch(tmp_path, batch) for batch in old]
     (tmp_path / "before").mkdir()
     summary = find_duplicates({"a": parts}, SPEC, tmp_path / "before")

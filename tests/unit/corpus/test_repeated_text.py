@@ -12,6 +12,7 @@ from lm_pipeline.corpus.duplicates import Part, find_duplicates
 from lm_pipeline.corpus.minhash import write_signatures
 from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text, without_cuts, write_units
 from lm_pipeline.specs.dataset import Duplicates, RepeatedText
+from tests.unit.corpus.parts import write_documents
 
 MENU = "Home | About | Contact us | Imprint | All rights reserved 2024"
 CHINESE_MENU = "首页 关于我们 联系方式 版权所有 不得转载"
@@ -45,7 +46,7 @@ def cut(
             "num_characters": [len(text) for text in texts],
         }
         schema = dict.fromkeys(columns, pl.String) | dict.fromkeys(("record", "num_bytes", "num_characters"), pl.Int64)
-        pl.DataFrame(columns, schema=schema).write_parquet(part / "documents.parquet")
+        write_documents(part / "documents.parquet", pl.DataFrame(columns, schema=schema))
         pl.DataFrame({"kept": [True] * num}, schema={"kept": pl.Boolean}).write_parquet(part / "decisions.parquet")
         write_signatures(part / "documents.parquet", None, part)
         write_units(part / "documents.parquet", spec, part)
