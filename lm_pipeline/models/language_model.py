@@ -8,7 +8,7 @@ Shapes: B batch, T time, D width, E width of embeddings (D unless the spec gives
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 import torch
 from pydantic import Field
@@ -20,7 +20,7 @@ from lm_pipeline.models.cnn import GatedCnn
 from lm_pipeline.models.dropout import embedding_dropout
 from lm_pipeline.models.initialisation import embedding_std
 from lm_pipeline.models.lora import add_adapters, merge_adapters
-from lm_pipeline.models.loss import IGNORE, Penalties, penalized_cross_entropy
+from lm_pipeline.models.loss import IGNORE, Penalties, chunk_rows, penalized_cross_entropy
 from lm_pipeline.models.recurrent import Recurrent
 from lm_pipeline.models.state import State
 from lm_pipeline.models.transformer import Encoder, Transformer
@@ -138,7 +138,9 @@ class LanguageModel(nn.Module):
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """What enters the backbone (B x T x D)."""
-        x = self.embedding(tokens_BT) * self.input_scale
+        x = self.embedding(tokens_BT)
+        if self.input_scale != 1.0:
+            x = x * self.input_scale
         if self.training and self.embedding_dropout:
             x = embedding_dropout(x, tokens_BT, self.vocab_size, self.embedding_dropout)
         return x if self.embedding_in is None else self.embedding_in(x)
@@ -174,14 +176,24 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, Tensor, State]:
         """Sum of what is trained on, to be differentiated once; sum of negative log-likelihoods; new state."""
         hidden_BTD, new_state = self(tokens_BT, state, documents_BT)
+        # A number of masked tokens that differs would be compiled anew each time; chunks would be compiled one by one.
+        is_apart = self.is_bidirectional or targets_BT.numel() > chunk_rows(self.output_matrix)
+        sums = cast("Callable[..., tuple[Tensor, Tensor]]", self._sums_uncompiled if is_apart else self._sums)
+        objective, nll_sum = sums(hidden_BTD, targets_BT, penalties)
+        return objective, nll_sum, new_state
+
+    def _sums(self, hidden_BTD: Tensor, targets_BT: Tensor, penalties: Penalties) -> tuple[Tensor, Tensor]:
         hidden_ND, targets_N = hidden_BTD.flatten(0, 1), targets_BT.flatten()
         if self.is_bidirectional:  # which is asked for a few of the tokens only
             asked = (targets_N != IGNORE).nonzero().squeeze(1)
             hidden_ND, targets_N = hidden_ND[asked], targets_N[asked]
-        objective, nll_sum = penalized_cross_entropy(
+        return penalized_cross_entropy(
             self._read_out(hidden_ND), self.output_matrix, self.output_bias_V, targets_N, penalties
         )
-        return objective, nll_sum, new_state
+
+    @torch.compiler.disable
+    def _sums_uncompiled(self, *arguments: Any) -> tuple[Tensor, Tensor]:
+        return self._sums(*arguments)
 
     def loss_sums(
         self,

@@ -41,6 +41,11 @@ class Penalties:
     z_loss: float = 0.0
 
 
+def chunk_rows(weight_VD: Tensor) -> int:
+    """Tokens whose logits are held at a time."""
+    return max(1, CHUNK_LOGITS // weight_VD.shape[0]) if weight_VD.device.type == "cpu" else 8192
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     """Sums of objective and negative log-likelihood; gradients are computed on the way, as the logits are at hand."""
 
@@ -54,7 +59,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden_ND) if hidden_learns else None
         weight_sum = _OuterProducts(hidden_ND, weight_VD) if weight_learns else None
         grad_bias = torch.zeros_like(bias_V, dtype=torch.float32) if bias_learns else None
-        rows = max(1, CHUNK_LOGITS // weight_VD.shape[0]) if hidden_ND.device.type == "cpu" else 8192
+        rows = chunk_rows(weight_VD)
         for begin in range(0, hidden_ND.shape[0], rows):
             part = slice(begin, begin + rows)
             targets = targets_N[part]

@@ -84,7 +84,7 @@ class Training(Spec):
     attention: Literal["auto", "fused", "explicit"] = "auto"
     """Attention by torch's fused kernel or by the formula written out; `auto` measures once and keeps the faster."""
     compile: Literal["auto"] | bool = "auto"
-    """Whether torch.compile fuses the backbone, which is for models without recurrence; `auto` measures where the
+    """Whether torch.compile fuses the model, which is for models without recurrence; `auto` measures where the
     training is long enough to pay for it."""
     thread_sharing: Literal["auto", "operations", "rows"] = "auto"
     """What the threads of a CPU share: each operation, or the rows of a batch, of which each takes its own through the

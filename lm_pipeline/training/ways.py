@@ -29,7 +29,7 @@ class Way(NamedTuple):
         precision: `float32` or `bfloat16`.
         attention: the kernel.
         sharing: one of `SHARING`.
-        compiled: whether torch.compile fuses the backbone.
+        compiled: whether torch.compile fuses the model.
     """
 
     precision: str
@@ -48,7 +48,8 @@ def apply(model: LanguageModel, way: Way) -> None:
 
 def make_replicas(model: LanguageModel, way: Way) -> Replicas | None:
     """What computes the steps of one process on a CPU that way; None where the model itself does."""
-    if model.embedding.weight.device.type != "cpu" or (way.precision == "float32" and way.sharing == "operations"):
+    is_plain = way.precision == "float32" and way.sharing == "operations" and not way.compiled
+    if model.embedding.weight.device.type != "cpu" or is_plain:
         return None
     size = torch.get_num_threads() if way.sharing == "rows" else 1
     return Replicas(model, way.precision, size, compiled=way.compiled)

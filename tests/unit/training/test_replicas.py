@@ -9,8 +9,8 @@ import torch
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.language_model import build_model
-from lm_pipeline.models.loss import Penalties
-from lm_pipeline.specs.model import TransformerModel
+from lm_pipeline.models.loss import IGNORE, Penalties
+from lm_pipeline.specs.model import EncoderModel, TransformerModel
 from lm_pipeline.specs.training import Training
 from lm_pipeline.training import checkpoint
 from lm_pipeline.training.choices import decide
@@ -200,6 +200,22 @@ def test_compiled_replicas_give_the_gradients_of_the_model_and_equal_bits_each_t
     for ours, same, theirs in zip(first[1], again[1], gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
         assert torch.equal(ours, same)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_an_encoder_is_compiled_once_however_many_tokens_are_masked():
+    spec = EncoderModel(num_layers=1, num_heads=2, width=16, dropout=0.0)
+    replicas = Replicas(build_model(spec, VOCAB_SIZE, 8).train(), "float32", 1, compiled=True)
+    graphs = []
+    for num_masked in (3, 5, 7):
+        tokens = torch.randint(4, VOCAB_SIZE, (4, 8))
+        targets = torch.full_like(tokens, IGNORE)
+        targets.view(-1)[:num_masked] = 4
+        replicas.differentiate(Batch(tokens, targets, True), None, Penalties(), 1.0, Clock())
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0
+    assert graphs[1:] == graphs[:1] * 2
 
 
 @pytest.mark.slow
