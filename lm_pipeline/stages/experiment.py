@@ -154,7 +154,8 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, dataset: DatasetSpec, bui
     build.spool.metrics(
         int(summary["num_steps"]), {key: summary[key] for key in costs if isinstance(summary.get(key), int | float)}
     )
-    build.spool.params({"num_parameters": summary["num_parameters"]})
+    build.spool.params({"num_parameters": summary["num_parameters"], **_chosen(summary["choices"])})
+    build.spool.metrics(0, _timed(summary["choices"]))
     # Publishing moves nothing: the staging's path is where the checkpoint stays.
     build.spool.model(
         name,
@@ -162,6 +163,23 @@ def _write_checkpoint(name: str, spec: ExperimentSpec, dataset: DatasetSpec, bui
         params={"family": spec.model.family, "num_parameters": summary["num_parameters"]},
         tags={"key": build.staging.key},
     )
+
+
+def _chosen(choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What each `auto` became, and why: the setting itself stays `auto` among a run's parameters."""
+    values = {f"chosen.{name}": choice["value"] for name, choice in choices.items()}
+    return values | {f"chosen.{name}.reason": choice["reason"] for name, choice in choices.items()}
+
+
+def _timed(choices: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The seconds that led to them: of a product, and of a step in each way that was tried."""
+    return {
+        f"chosen.{kind}/{way}": seconds
+        for choice in choices.values()
+        for kind, ways in choice.items()
+        if isinstance(ways, dict)
+        for way, seconds in ways.items()
+    }
 
 
 def _write_evaluation(name: str, spec: ExperimentSpec, build: Build) -> None:

@@ -77,6 +77,11 @@ def test_a_model_s_row_has_parameters_curve_results_and_cost(built, client):
     assert params["dataset"] == "tiny"
     checkpoint, evaluation = artifact(built, "tiny_gru/checkpoint"), artifact(built, "tiny_gru/evaluation")
     assert params["num_parameters"] == str(checkpoint.summary["num_parameters"])
+    for name, choice in checkpoint.summary["choices"].items():
+        assert params[f"chosen.{name}"] == str(choice["value"]).lower()
+        assert params[f"chosen.{name}.reason"] == choice["reason"]
+    timed = checkpoint.summary["choices"]["precision"]["matmul_seconds"]
+    assert {metrics[f"chosen.matmul_seconds/{precision}"] for precision in timed} == set(timed.values())
     assert metrics.keys() >= {"train_loss", "validation_loss", "tokens_per_second", "wall_seconds", "num_parameters"}
     overall = evaluation.summary["test"]["overall"]
     assert metrics["test/bits_per_byte"] == pytest.approx(overall["bits_per_byte"])
