@@ -13,7 +13,10 @@ from lm_pipeline.models.storage import load_model
 from lm_pipeline.project import Project
 from lm_pipeline.specs.model import NgramModel
 from lm_pipeline.specs.pretrained import Pretrained
+from lm_pipeline.specs.training import Training
+from lm_pipeline.training.choices import DTYPES
 from lm_pipeline.training.measurements import PEAK_SIZES, matmul_seconds, memory_bandwidth
+from lm_pipeline.training.snapshots import snapshot_room, snapshot_steps
 
 GRADIENT_ROWS = 16
 """Texts that the diagnostic of gradients is a mean over."""
@@ -32,9 +35,10 @@ def describe_experiment(
         peak_flops: floating-point operations per second of the machine; None measures this one.
 
     Returns:
-        What `models.description.describe_model` returns, and {"experiment", "family", "vocab_size", "machine": where
-        the peak is from, "huggingface": {"form": what it can be exported as, "problem": why it can't be, one of them
-        None}, "gradients": {"before training" and "after training": norms by token}, if asked for}.
+        What `models.description.describe_model` returns, in `disk_bytes` also "snapshots": all that are left at the
+        end; and {"experiment", "family", "vocab_size", "machine": where the peak is from, "huggingface": {"form": what
+        it can be exported as, "problem": why it can't be, one of them None}, "gradients": {"before training" and
+        "after training": norms by token}, if asked for}.
 
     Raises:
         MissingArtifactError: there is no such experiment.
@@ -63,16 +67,21 @@ def describe_experiment(
         vocab_size = wanted.vocab_size
     training = declared.training
     device = torch.device("cuda" if training.device != "cpu" and torch.cuda.is_available() else "cpu")
-    size = PEAK_SIZES[device.type]
-    machine = "peak given" if peak_flops else f"peak measured, float32 products on {device}"
+    if peak_flops:
+        machine = "peak given"
+    else:
+        precision, peak_flops = _peak(training, device)
+        machine = f"peak measured, {precision} products on {device}"
     value = {"experiment": experiment, "family": declared.model.family, "vocab_size": vocab_size, "machine": machine}
     value |= describe_model(
         declared.model,
         training,
         vocab_size,
-        peak_flops or 2 * size**3 / matmul_seconds(torch.float32, device, size),
+        peak_flops,
         memory_bandwidth(device),
+        training.num_processes if device.type == "cuda" else 1,
     )
+    value["disk_bytes"]["snapshots"] = _snapshot_bytes(training, value["disk_bytes"]["model"])
     value["huggingface"] = _huggingface_form(declared.model)
     if gradients:
         torch.manual_seed(training.seed)
@@ -81,6 +90,23 @@ def describe_experiment(
         if checkpoint := store.ref(f"{experiment}/checkpoint"):
             value["gradients"]["after training"] = _norms(load_model(checkpoint.verify().files_dir))
     return value
+
+
+def _peak(training: Training, device: torch.device) -> tuple[str, float]:
+    """The precision whose products are fastest of those that the training may use, and their operations a second."""
+    size = PEAK_SIZES[device.type]
+    precisions = list(DTYPES) if training.precision == "auto" else [training.precision]
+    seconds = {name: matmul_seconds(DTYPES[name], device, size) for name in precisions}
+    fastest = min(seconds, key=seconds.__getitem__)
+    return fastest, 2 * size**3 / seconds[fastest]
+
+
+def _snapshot_bytes(training: Training, weights: int) -> int:
+    """Of all snapshots that are left at the end."""
+    if training.snapshot_interval is None:
+        return 0
+    kept, _ = snapshot_steps(training.num_steps, training.snapshot_interval, snapshot_room(training, weights))
+    return len(kept) * weights
 
 
 def _huggingface_form(spec: NeuralSpec) -> dict[str, str | None]:

@@ -23,7 +23,12 @@ TYPICAL_UTILISATION = 0.4
 
 
 def describe_model(
-    spec: NeuralSpec, training: Training, vocab_size: int, peak_flops: float, memory_bandwidth: float
+    spec: NeuralSpec,
+    training: Training,
+    vocab_size: int,
+    peak_flops: float,
+    memory_bandwidth: float,
+    num_devices: int = 1,
 ) -> dict[str, Any]:
     """The description of an experiment's model.
 
@@ -31,15 +36,17 @@ def describe_model(
         spec: the model.
         training: how it is trained.
         vocab_size: pieces.
-        peak_flops: floating-point operations per second that the machine reaches at best.
+        peak_flops: floating-point operations per second that a device reaches at best.
         memory_bandwidth: bytes per second that it reads from memory at best.
+        num_devices: devices that train side by side: a GPU for each process; a machine's CPU is one.
 
     Returns:
         {"layers": [{"name", "shape", "parameters"}], "parameters": numbers, tied and shared ones once,
         "trained_parameters": those of them that are not frozen, "flops_per_token": {"forward", "training"},
-        "memory_bytes": {"weights", "gradients", "optimizer": its moments, "average": of the weights, "activations":
-            of a micro-batch, "output": of the loss, "training": their sum, "state_per_row": of T tokens, the key-value
-            cache or recurrent state, "inference": weights and the state of one row},
+        "memory_bytes": of each process, which with fsdp2 holds a part of the first four: {"weights", "gradients",
+            "optimizer": its moments, "average": of the weights, "activations": of a micro-batch, "output": of the loss,
+            "training": their sum, "state_per_row": of T tokens, the key-value cache or recurrent state, "inference":
+            all weights and the state of one row},
         "disk_bytes": {"model": the published weights, "checkpoint": a saved state of a training},
         "training": {"tokens", "flops", "seconds_at_peak", "seconds_typical"},
         "inference": {"prefill_tokens_per_second": at peak, "decode_tokens_per_second": of one row: every token reads
@@ -50,7 +57,8 @@ def describe_model(
         model = build_model(spec, vocab_size, training.context_length)
     parameters, trained = sum(p.numel() for p in model.parameters()), count_parameters(model)
     weights = parameters * BYTES
-    rows = -(-training.batch_size // training.accumulation)
+    rows = -(-training.batch_size // (training.accumulation * training.num_processes))
+    parts = training.num_processes if training.strategy == "fsdp2" else 1
     activations, state = measure_row(spec, training.context_length)
     width = spec.embedding_rank or spec.width
     # The loss keeps the gradient of its input and of the output matrix (see `models.loss`), and no logits.
@@ -61,10 +69,10 @@ def describe_model(
     flops = tokens * model.flops_per_token()
     optimizer = BYTES * optimizer_numbers(model, training)
     memory = {
-        "weights": weights,
-        "gradients": trained * BYTES,
-        "optimizer": optimizer,
-        "average": 0 if training.average_decay is None else weights,
+        "weights": -(-weights // parts),
+        "gradients": -(-trained * BYTES // parts),
+        "optimizer": -(-optimizer // parts),
+        "average": 0 if training.average_decay is None else -(-weights // parts),
         "activations": rows * activations,
         "output": output,
     }
@@ -78,13 +86,13 @@ def describe_model(
         | {"training": sum(memory.values()), "state_per_row": state, "inference": weights + state},
         "disk_bytes": {
             "model": weights,
-            "checkpoint": weights + optimizer + memory["average"] + (weights if training.keep == "best" else 0),
+            "checkpoint": weights * (1 + (training.average_decay is not None) + (training.keep == "best")) + optimizer,
         },
         "training": {
             "tokens": tokens,
             "flops": flops,
-            "seconds_at_peak": flops / peak_flops,
-            "seconds_typical": flops / peak_flops / TYPICAL_UTILISATION,
+            "seconds_at_peak": flops / (peak_flops * num_devices),
+            "seconds_typical": flops / (peak_flops * num_devices) / TYPICAL_UTILISATION,
         },
         "inference": {
             "prefill_tokens_per_second": peak_flops / forward,

@@ -12,6 +12,7 @@ def description_text(name: str, value: Mapping[str, Any]) -> str:
     """The description of an experiment's model (see `models.description.describe_model`)."""
     memory, disk, training, inference = (value[key] for key in ("memory_bytes", "disk_bytes", "training", "inference"))
     flops, theirs = value["flops_per_token"], value["huggingface"]
+    snapshots = f", {size(disk['snapshots'])} of snapshots" if disk["snapshots"] else ""
     average = f" average {size(memory['average'])}," if memory["average"] else ""
     lines = [f"{name}: {value['family']}, {value['parameters']:,} parameters, {value['vocab_size']:,} pieces", ""]
     lines += layer_lines(value["layers"])
@@ -25,7 +26,7 @@ def description_text(name: str, value: Mapping[str, Any]) -> str:
             f" activations {size(memory['activations'])}, output {size(memory['output'])}"
         ),
         f"memory, use       {size(memory['inference'])}, of which {size(memory['state_per_row'])} remember a row",
-        f"disk              {size(disk['model'])}, and {size(disk['checkpoint'])} for each saved state",
+        f"disk              {size(disk['model'])}, and {size(disk['checkpoint'])} for each saved state{snapshots}",
         (
             f"training          {si(training['tokens'])} tokens, {si(training['flops'])}FLOP:"
             f" {duration(training['seconds_at_peak'])} at peak, about {duration(training['seconds_typical'])}"

@@ -33,16 +33,8 @@ def save_snapshot(
         InputError: the budget has no room for a single one.
     """
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
-    budget, room = training.max_snapshot_megabytes, None
-    if budget is not None:
-        room = int(budget * MEGABYTE // num_bytes)
-        if not room:
-            raise InputError(
-                f"training.max_snapshot_megabytes is {budget:g}, and one snapshot of this model takes"
-                f" {num_bytes / MEGABYTE:.3f}: give it room for at least one, or leave snapshot_interval out."
-            )
     assert training.snapshot_interval is not None
-    kept, gone = snapshot_steps(step, training.snapshot_interval, room)
+    kept, gone = snapshot_steps(step, training.snapshot_interval, snapshot_room(training, num_bytes))
     if not world.is_main:
         return
     for at in gone:
@@ -52,6 +44,24 @@ def save_snapshot(
         temporary = folder / f"writing-{os.getpid()}.tmp"
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)
         temporary.replace(_path(folder, step))
+
+
+def snapshot_room(training: Training, num_bytes: int) -> int | None:
+    """How many snapshots of that size the budget has room for; None where there is no budget.
+
+    Raises:
+        InputError: there is no room for a single one.
+    """
+    budget = training.max_snapshot_megabytes
+    if budget is None:
+        return None
+    room = int(budget * MEGABYTE // num_bytes)
+    if not room:
+        raise InputError(
+            f"training.max_snapshot_megabytes is {budget:g}, and one snapshot of this model takes"
+            f" {num_bytes / MEGABYTE:.3f}: give it room for at least one, or leave snapshot_interval out."
+        )
+    return room
 
 
 def snapshot_steps(step: int, interval: int, room: int | None) -> tuple[list[int], list[int]]:

@@ -1,6 +1,8 @@
 import json
 import re
 
+import yaml
+
 from lm_pipeline.artifacts import Store
 
 
@@ -72,6 +74,24 @@ def test_describe_says_what_a_model_is_and_costs(run, built):
     assert "backbone.cells.weight_hh_l0" in out
     assert "Hugging Face      no: Hugging Face has no 'gru' language model" in out
     assert "0 tokens back   1.00e+00" in out
+
+
+def test_describe_counts_snapshots_and_takes_the_peak_of_the_precision_that_is_set(run, copy):
+    path = copy.defs / "experiments/tiny_gru/defs.yaml"
+    spec = yaml.safe_load(path.read_text())
+    spec["attributes"]["training"] |= {"num_steps": 100, "snapshot_interval": 10, "precision": "float32"}
+    path.write_text(yaml.safe_dump(spec))
+    code, out, err = run("describe", "tiny_gru", "--json")
+    assert (code, err) == (0, "")
+    value = json.loads(out)
+    assert value["machine"] == "peak measured, float32 products on cpu"
+    assert value["disk_bytes"]["snapshots"] == 10 * value["disk_bytes"]["model"]
+    spec["attributes"]["training"]["max_snapshot_megabytes"] = 0.08
+    path.write_text(yaml.safe_dump(spec))
+    code, out, _ = run("describe", "tiny_gru", "--flops", "1e9", "--json")
+    disk = json.loads(out)["disk_bytes"]
+    assert disk["snapshots"] == 80_000 // disk["model"] * disk["model"]
+    assert "kB of snapshots" in run("describe", "tiny_gru", "--flops", "1e9")[1]
 
 
 def test_describe_refuses_what_is_counted_or_unknown(run, built):

@@ -66,6 +66,24 @@ def test_costs_follow_from_the_counts():
     assert slow["inference"]["decode_tokens_per_second"] == 1e6 / slow["memory_bytes"]["inference"]
 
 
+def test_processes_divide_rows_and_with_fsdp2_what_is_kept_of_each_weight():
+    def described(**settings):
+        training = TRAINING.model_copy(update={"accumulation": 1, "average_decay": 0.9, **settings})
+        devices = training.num_processes
+        return describe_model(SPECS["transformer"], training, VOCAB_SIZE, 2e6, 1e9, num_devices=devices)
+
+    one, ddp, fsdp2 = described(), described(num_processes=2), described(num_processes=2, strategy="fsdp2")
+    kept = ("weights", "gradients", "optimizer", "average")
+    for part in kept:
+        assert ddp["memory_bytes"][part] == one["memory_bytes"][part]
+        assert fsdp2["memory_bytes"][part] == -(-one["memory_bytes"][part] // 2)
+    for two in (ddp, fsdp2):
+        assert 2 * two["memory_bytes"]["activations"] == one["memory_bytes"]["activations"]
+        assert 2 * two["training"]["seconds_at_peak"] == one["training"]["seconds_at_peak"]
+        assert two["memory_bytes"]["inference"] == one["memory_bytes"]["inference"]
+        assert two["disk_bytes"] == one["disk_bytes"]
+
+
 ADAPTED = {
     f"{name}, adapted": (SPECS | VARIANTS)[name].model_copy(update={"lora": Lora(rank=2, targets=targets)})
     for name, targets in {"gpt2": ("qkv", "out", "up", "down"), "llama": ("qkv",), "encoder": ("qkv", "down")}.items()
