@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import cache
+from html import unescape
 from typing import Any
 
 from resiliparse.extract.html2text import extract_plain_text
@@ -35,6 +36,10 @@ _DOCBOOK_BOXES = ".sidebar > .titlepage"
 _SHALLOW_LISTS = ", ".join(f"body > {'* > ' * depth}p ~ ul" for depth in range(3))
 _NUM_WRAPPERS = 4
 _OPEN_ANCHOR = re.compile(r"<a\b([^<>]*)/>", re.IGNORECASE)
+_LONE_CHARACTER = re.compile(
+    r">\s*+([!-~][^\x00-\x7f]|[\u0800-\uffff]|(?!&nbsp;)[!-~]?&#?\w++;)(?=\s*+(?:<|\Z))", re.ASCII
+)
+_STAND_IN = "\ufdd0"  # no character, reserved for use within programs
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?")
 _JSON_LD_DATE = re.compile(r'"datePublished"\s*:\s*"([^"]{10,40})"')
 _TITLES = "meta[property='og:title'], meta[name='og:title'], meta[name='twitter:title']"
@@ -56,11 +61,13 @@ def extract_page(html: str, extractor: str = "resiliparse") -> Page:
     Returns:
         The page; the headline is its title and not part of the text (with `none` and `trafilatura` it may be).
     """
-    tree = HTMLTree.parse(_OPEN_ANCHOR.sub(r"<a\1></a>", html) if "/>" in html else html)
+    closed = _OPEN_ANCHOR.sub(r"<a\1></a>", html) if "/>" in html else html
+    tree = HTMLTree.parse(_LONE_CHARACTER.sub(_with_stand_in, closed) if extractor == "resiliparse" else closed)
     document = tree.document
     if document is None:
         return Page("")
-    titles = [title for title in (_first(document, _TITLES), (tree.title or "").strip()) if title]
+    named = (_first(document, _TITLES) or "", tree.title or "")
+    titles = [title for name in named if (title := name.replace(_STAND_IN, "").strip())]
     page = Page("", titles[0] if titles else None, _url(document), _date(document, html))
     if extractor == "none":
         page.text = extract_plain_text(tree, alt_texts=False).strip()
@@ -84,8 +91,20 @@ def _main_content(tree: HTMLTree, document: DocumentNode, titles: list[str]) -> 
         post_meta=False,
         skip_elements=_CAPTIONS,
     )
-    blocks, headline = without_boilerplate(list(parse_blocks(minimal)), titles)
+    blocks, headline = without_boilerplate(list(parse_blocks(minimal.replace(_STAND_IN, ""))), titles)
     return join_blocks(blocks), headline
+
+
+def _with_stand_in(match: re.Match[str]) -> str:
+    """A text of one character or two with a stand-in behind it.
+
+    resiliparse takes any text of three bytes that does not end in ASCII for an icon of the private use area: one Han,
+    Kana or Hangul character, one mark such as 、 or a dash, an ASCII character with an accented letter or a hard space.
+    Icons, what cannot be seen, and signs of a section's anchor (¶) go as before.
+    """
+    text = unescape(match[1])
+    is_icon = len(text) == 1 and (text < "\u0800" or not text.isprintable())
+    return match[0] if is_icon else match[0] + _STAND_IN
 
 
 def _spare_text(document: DocumentNode) -> None:

@@ -58,6 +58,51 @@ def test_a_list_near_the_root_of_a_plain_page_is_text():
     assert "another thing" in extract_page(html).text
 
 
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("公共场所<b>不</b>得吸烟", "公共场所不得吸烟"),
+        ("如何<em> 学 </em>习<em>中</em>文", "如何 学 习中文"),
+        (
+            "<a href=/x>红楼梦</a>、<a href=/y>西游记</a>，见《<a href=/z>水浒传</a>》等",
+            "红楼梦、西游记，见《水浒传》等",
+        ),
+        ("<b>&#20859;</b>生", "养生"),
+        ("<ruby>東<rt>とう</rt>京<rt>きょう</rt></ruby>に", "東とう京きょうに"),
+        ("犬<b>が</b>いる", "犬がいる"),
+        ("나는 <b>그</b> 사람을 <i>못</i> 보았습니다", "나는 그 사람을 못 보았습니다"),
+        ("Il est <i>là</i>, <b>o&ugrave;</b> donc?", "Il est là, où donc?"),
+        ("<b>a</b>&mdash;<b>b</b>, at <b>25</b>\n℃\n<i>now</i>", "a—b, at 25 ℃ now"),
+        ("the <b>first</b>.&nbsp;<i>Second</i>", "the first. Second"),
+    ],
+)
+def test_an_element_of_one_character_is_text(markup, text):
+    html = page(f"<p>{SENTENCE}</p><p>{markup}</p><p>{SENTENCE}</p>")
+    assert extract_page(html).text.replace("\xa0", " ").split("\n\n") == [SENTENCE.strip(), text, SENTENCE.strip()]
+
+
+@pytest.mark.parametrize("cells", [("甲", "乙"), ("ア", "ー"), ("가", "나"), ("7", "é")])
+def test_cells_and_paragraphs_of_one_character_stay(cells):
+    one, two = cells
+    table = f"<table><tr><td>{one}<td>{two}</table>"
+    html = page(f"<p>{SENTENCE}</p>{table}<p>{SENTENCE}</p><p>{two}</p><p>{one}").removesuffix(
+        "</div></div></main></body></html>"
+    )
+    assert extract_page(html).text.split() == [*SENTENCE.split(), one, two, *SENTENCE.split(), two, one]
+
+
+def test_icons_and_anchors_of_one_character_go():
+    html = page(
+        f"<p>{SENTENCE}<i>\ue600</i><i>&#xe601;</i><a href=#x>¶</a><a href=#y>&para;</a>&#12288;<b>\u200b</b></p>"
+    )
+    assert extract_page(html).text == SENTENCE.strip()
+
+
+def test_a_title_of_one_character_is_as_it_is():
+    assert extract_page(page(f"<p>{SATZ}</p>", "<title>\n道</title>")).title == "道"
+    assert extract_page(page(f"<h1>道</h1><p>{SATZ}</p>", "")).title == "道"
+
+
 def test_metadata_is_what_the_page_says():
     head = (
         "<title>Site</title><meta property='og:title' content='北京的天气'>"
