@@ -24,7 +24,7 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto", *, fixed_threads: bo
             speed; see `NeuralContinuation`.
 
     Raises:
-        InputError: the folder has no checkpoint, or its config.json is none.
+        InputError: the folder has no checkpoint, its config.json is none, or a GPU is asked for and there is none.
         CorruptArtifactError: the configuration or the weights are damaged, or do not fit each other.
     """
     for name in ("config.json", "model.safetensors"):
@@ -50,6 +50,8 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto", *, fixed_threads: bo
     from lm_pipeline.models.storage import load_model
 
     keep_memory()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("The model is to run on a GPU ('cuda'), but torch sees none here. Take 'auto' or 'cpu'.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

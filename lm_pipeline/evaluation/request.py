@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -44,6 +44,8 @@ class EvaluationRequest(BaseModel):
     """tokenizer.model, or a pretrained model's tokenizer.json."""
     output_dir: Path
     """Empty folder for the results."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a neural model runs, as it was trained (`training.device`)."""
 
 
 def evaluate_from_request(path: Path) -> None:
@@ -101,7 +103,8 @@ def generate_samples(scorer: Scorer, tokenizer: Tokenizer, settings: Samples) ->
 
 def _evaluate(request: EvaluationRequest, log: Log) -> None:
     started = time.monotonic()
-    scorer = load_scorer(request.checkpoint_dir, fixed_threads=True)  # samples are part of the artifact
+    # Samples are part of the artifact.
+    scorer = load_scorer(request.checkpoint_dir, request.device, fixed_threads=True)
     tokenizer = load_tokenizer(request.tokenizer)
     if scorer.vocab_size != tokenizer.vocab_size:
         raise InputError(

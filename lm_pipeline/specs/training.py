@@ -91,7 +91,7 @@ class Training(Spec):
     whole model. `auto` measures once and keeps the faster; with dropout, on a GPU and in several processes it is
     `operations`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; `auto` takes a GPU where there is one."""
+    """Where to train and to evaluate; `auto` takes a GPU where there is one."""
     num_processes: Int = Field(default=1, ge=1)
     """Processes that share each step, one per GPU. They divide the batch; data order and loss stay the same."""
     strategy: Literal["ddp", "fsdp2"] = "ddp"

@@ -192,6 +192,7 @@ def _write_evaluation(name: str, spec: ExperimentSpec, build: Build) -> None:
         "shards_dir": str(shards.files_dir),
         "tokenizer": _tokenizer_of(build),
         "output_dir": str(build.staging.path),
+        "device": spec.training.device,
     }
     _run("evaluate", request, work, build)
     result = json.loads((build.staging.path / "evaluation.json").read_text("utf-8"))

@@ -15,6 +15,7 @@ from lm_pipeline.training.interruption import Interruption
 from lm_pipeline.training.loop import train
 from lm_pipeline.training.progress import Reporter
 from tests.distributed.rank import make_job
+from tests.unit.models.model_families import SPECS, VARIANTS
 
 
 def job(folder, **settings):
@@ -56,6 +57,30 @@ def test_other_ways_to_compute_stay_near_float32(settings, tmp_path):
     session, _ = train(other, Stopping(None))
     assert session.device.type == "cuda"
     assert losses(other) == pytest.approx(losses(plain), rel=2e-2)
+
+
+@pytest.mark.parametrize("name", [*SPECS, "llama", "albert"])
+def test_every_family_learns_what_it_learns_on_the_cpu(name, tmp_path):
+    spec = (SPECS | VARIANTS)[name]
+    here, there = (
+        dataclasses.replace(job(tmp_path / device, device=device, attention="explicit"), spec=spec)
+        for device in ("cpu", "cuda")
+    )
+    train(here, Stopping(None))
+    with Interruption():
+        train(there, Stopping(5))
+    train(there, Stopping(None))
+    assert losses(there) == pytest.approx(losses(here), rel=2e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
+def test_every_optimizer_steps_as_on_the_cpu(optimizer, tmp_path):
+    here, there = (
+        job(tmp_path / device, device=device, optimizer=optimizer, average_decay=0.9) for device in ("cpu", "cuda")
+    )
+    train(here, Stopping(None))
+    train(there, Stopping(None))
+    assert losses(there) == pytest.approx(losses(here), rel=2e-3)
 
 
 def test_memory_that_does_not_suffice_is_an_error_and_leaves_the_device_usable(tmp_path):

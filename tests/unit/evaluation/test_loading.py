@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.evaluation.loading import load_scorer
@@ -36,6 +37,13 @@ def test_a_folder_without_a_checkpoint_is_refused_by_the_file_it_lacks(model, tm
     (tmp_path / name).unlink()
     with pytest.raises(InputError, match=f"has no {name}"):
         load_scorer(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told(model, tmp_path):
+    save(model, tmp_path)
+    with pytest.raises(InputError, match="torch sees none here"):
+        load_scorer(tmp_path, "cuda")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '"lstm"'])

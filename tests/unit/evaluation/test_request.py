@@ -38,7 +38,7 @@ def ngram(tokenizer, shards_dir, tmp_path):
     return model
 
 
-def evaluate(tmp_path, shards_dir, tokenizer_dir, **evaluation):
+def evaluate(tmp_path, shards_dir, tokenizer_dir, device="auto", **evaluation):
     output = tmp_path / f"output{len(list(tmp_path.glob('output*')))}"
     output.mkdir()
     samples = {"prompts": ["", "The", "它"], "num_per_prompt": 2, "max_tokens": 12}
@@ -49,6 +49,7 @@ def evaluate(tmp_path, shards_dir, tokenizer_dir, **evaluation):
         "shards_dir": str(shards_dir),
         "tokenizer": str(tokenizer_dir / MODEL_FILE),
         "output_dir": str(output),
+        "device": device,
     }
     (tmp_path / "request.json").write_text(json.dumps(request), "utf-8")
     evaluate_from_request(tmp_path / "request.json")
@@ -84,6 +85,13 @@ def test_samples_name_prompt_and_seed_and_timing_is_positive(lstm, tmp_path, sha
     assert [(sample["prompt"], sample["seed"]) for sample in samples] == expected
     assert all(sample["num_tokens"] <= 12 and isinstance(sample["text"], str) for sample in samples)
     assert all(value > 0 for value in read(output / "timing.json").values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_model_is_evaluated_where_it_was_trained(lstm, tmp_path, shards_dir, tokenizer_dir):
+    assert (evaluate(tmp_path, shards_dir, tokenizer_dir, device="cpu") / "evaluation.json").is_file()
+    with pytest.raises(InputError, match="torch sees none here"):
+        evaluate(tmp_path, shards_dir, tokenizer_dir, device="cuda")
 
 
 def test_an_equal_request_writes_equal_bytes_but_for_the_timing(lstm, tmp_path, shards_dir, tokenizer_dir):
