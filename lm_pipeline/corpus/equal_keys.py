@@ -31,20 +31,32 @@ def equal_keys(
         Rows (int64) and ends (int64): `rows[ends[i - 1]:ends[i]]` share a key. Groups come in the order of keys, the
         rows of a group ascend, and a group is never divided.
     """
-    num_passes = -(-len(keys) // ROWS_PER_PASS)
-    log_slots = max(4, int(8 * min(len(keys), ROWS_PER_PASS)).bit_length())
-    for step in range(num_passes):
-        low, high = 2**64 * step // num_passes, 2**64 * (step + 1) // num_passes - 1
-        slots = np.zeros(1 << log_slots, np.uint8)
-        rows = _not_alone(keys, among, (np.uint64(low), np.uint64(high)), slots, np.uint64(64 - log_slots))
-        found = keys[rows]
-        order = np.lexsort((rows, found))
-        rows, found = rows[order], found[order]
-        same = found[1:] == found[:-1]
-        shared = np.append(same, False) | np.concatenate([[False], same]) if len(rows) else np.zeros(0, np.bool_)
-        rows, found = rows[shared], found[shared]
+    for step in range(num_passes(len(keys))):
+        rows, ends = equal_keys_of_pass(keys, among, step)
         if len(rows):
-            yield rows, np.append(np.flatnonzero(found[1:] != found[:-1]) + 1, len(rows))
+            yield rows, ends
+
+
+def num_passes(num_keys: int) -> int:
+    """How many passes so many keys take."""
+    return -(-num_keys // ROWS_PER_PASS)
+
+
+def equal_keys_of_pass(
+    keys: NDArray[np.uint64], among: NDArray[np.bool_], step: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One of the `num_passes` pieces that `equal_keys` yields; of no rows where no key is shared."""
+    low, high = (2**64 * (step + place) // num_passes(len(keys)) - place for place in (0, 1))
+    log_slots = max(4, int(8 * min(len(keys), ROWS_PER_PASS)).bit_length())
+    slots = np.zeros(1 << log_slots, np.uint8)
+    rows = _not_alone(keys, among, (np.uint64(low), np.uint64(high)), slots, np.uint64(64 - log_slots))
+    found = keys[rows]
+    order = np.lexsort((rows, found))
+    rows, found = rows[order], found[order]
+    same = found[1:] == found[:-1]
+    shared = (np.append(same, False) | np.concatenate([[False], same]))[: len(rows)]
+    rows, found = rows[shared], found[shared]
+    return rows, np.append(np.flatnonzero(found[1:] != found[:-1]) + 1, len(rows))[: len(rows)]
 
 
 def first_of_equal(

@@ -14,6 +14,7 @@ spare the reading of texts that were compared then; they change nothing in the r
 repeated until it meets no pair whose verdict is unknown: once to see which texts are needed, once with them.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.columns import Columns, halves_of, mapped
-from lm_pipeline.corpus.equal_keys import equal_keys
+from lm_pipeline.corpus.equal_keys import equal_keys_of_pass, num_passes
 from lm_pipeline.corpus.minhash import band_column
 from lm_pipeline.corpus.shingle_store import ShingleStore, jaccard
 from lm_pipeline.corpus.threads import in_threads
@@ -97,10 +98,11 @@ class NearClusters:
         self._store = ShingleStore(scratch / "shingles.bin", columns, documents, spec.ngram)
         known = self._read_verdicts(previous, distinct)
         sketched = distinct & (columns["num_shingles"] > 0)
-        bands = range(spec.num_bands)
-        buckets = list(in_threads(lambda band: _Bucket.write(columns, band, sketched, scratch), bands, most=4))
+        buckets = _Buckets.write(columns, spec.num_bands, sketched, scratch)
         if len(known.keys) == 0:  # then every candidate's text is needed, and no walk has to find that out
-            self._store.add(np.unique(np.concatenate([np.unique(bucket.rows) for bucket in buckets])))
+            candidates = np.zeros(len(distinct), np.bool_)
+            candidates[buckets.rows] = True
+            self._store.add(np.flatnonzero(candidates))
         while True:
             wanted = np.zeros(len(distinct), np.bool_)
             self.parents, used, known = self._walk(buckets, known, wanted)
@@ -150,19 +152,18 @@ class NearClusters:
         return _Verdicts.of(keys, pairs["similarity"].fill_null(_BELOW).to_numpy())
 
     def _walk(
-        self, buckets: Sequence["_Bucket"], known: _Verdicts, wanted: NDArray[np.bool_]
+        self, buckets: "_Buckets", known: _Verdicts, wanted: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], _Verdicts, _Verdicts]:
         """Parents, the verdicts that were used, and all that are known now; marks the rows whose texts are needed."""
         parents = np.arange(self._num_rows)
         used_keys, used_similarities = [], []
-        for bucket in buckets:
-            store = (self._store.place, self._store.shingles, self._store.offsets)
-            for rows, ends in bucket.pieces():
-                keys, similarities = _join_buckets(
-                    rows, ends, (known.keys, known.similarities), store, self._threshold, parents, wanted
-                )
-                used_keys.append(keys)
-                used_similarities.append(similarities)
+        store = (self._store.place, self._store.shingles, self._store.offsets)
+        for rows, ends in buckets.pieces():
+            keys, similarities = _join_buckets(
+                rows, ends, (known.keys, known.similarities), store, self._threshold, parents, wanted
+            )
+            used_keys.append(keys)
+            used_similarities.append(similarities)
             self._store.release()
         used = _Verdicts.of(
             np.concatenate([np.zeros(0, np.int64), *used_keys]), np.concatenate([np.zeros(0), *used_similarities])
@@ -182,19 +183,25 @@ def _among(keys, wanted, also):
 
 
 @dataclass(frozen=True)
-class _Bucket:
-    """All buckets of one band that hold more than one document: rows and ends, mapped from disk."""
+class _Buckets:
+    """The buckets of all bands that hold more than one document, band after band: rows and ends, mapped from disk."""
 
     rows: NDArray[np.int64]
     ends: NDArray[np.int64]
 
     @classmethod
-    def write(cls, columns: Columns, band: int, among: NDArray[np.bool_], scratch: Path) -> "_Bucket":
+    def write(cls, columns: Columns, num_bands: int, among: NDArray[np.bool_], scratch: Path) -> "_Buckets":
         """Find them and write them to the scratch folder."""
-        paths = scratch / f"band_{band}.rows", scratch / f"band_{band}.ends"
+
+        def shared(place: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            band, step = place
+            return equal_keys_of_pass(columns[band_column(band)], among, step)
+
+        places = itertools.product(range(num_bands), range(num_passes(columns.num_rows)))
+        paths = scratch / "buckets.rows", scratch / "buckets.ends"
         num = 0
         with paths[0].open("wb") as rows_file, paths[1].open("wb") as ends_file:
-            for rows, ends in equal_keys(columns[band_column(band)], among):
+            for rows, ends in in_threads(shared, places, most=4):
                 rows.tofile(rows_file)
                 (ends + num).tofile(ends_file)
                 num += len(rows)
