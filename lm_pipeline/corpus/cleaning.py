@@ -1,17 +1,20 @@
 """One batch of records: normalised, identified by language and measured."""
 
 from collections.abc import Sequence
+from itertools import chain
 
+import numpy as np
 import polars as pl
 import xxhash
 
 from lm_pipeline.corpus.blocklist import count_blocked
 from lm_pipeline.corpus.chinese_script import chinese_script, converted
 from lm_pipeline.corpus.document_tables import DOCUMENTS, REMOVAL, ROW_DIGEST, STATISTICS, row_digests
+from lm_pipeline.corpus.extraction.parsed import Removal
 from lm_pipeline.corpus.filters import choose_profile, with_statistics
 from lm_pipeline.corpus.language import identify_language
 from lm_pipeline.corpus.line_rules import without_lines
-from lm_pipeline.corpus.list_columns import empty_lists
+from lm_pipeline.corpus.list_columns import empty_lists, lists_by_row
 from lm_pipeline.corpus.mojibake import mended
 from lm_pipeline.corpus.normalisation import normalised
 from lm_pipeline.corpus.personal_data.redaction import redacted
@@ -52,7 +55,7 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
     clean = raw.with_columns(
         *(normalised(pl.col(name), spec.cleaning.width) for name in prose), corpus=pl.lit(corpus, dtype=pl.String)
     )
-    clean = without_rule_lines(clean, spec.cleaning)
+    clean = _with_removals([record.removals for _, record in records], without_rule_lines(clean, spec.cleaning))
     identified = _in_one_script(_identified(clean, spec), spec.cleaning)
     searched = _searched(identified, spec.cleaning).with_columns(
         num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
@@ -64,13 +67,24 @@ def clean_records(corpus: str, records: Sequence[tuple[str, Record]], spec: Corp
 
 
 def without_rule_lines(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
-    """Apply the line rules. Adds `removals` and `num_removed_characters`."""
-    text = documents["text"]
-    removals = empty_lists("removals", REMOVAL, len(text))
-    if cleaning.lines is not None:
-        text, removals = without_lines(text, cleaning.lines)
+    """Apply the line rules. Adds `removals`."""
+    if cleaning.lines is None:
+        return documents.with_columns(empty_lists("removals", REMOVAL, len(documents)))
+    text, removals = without_lines(documents["text"], cleaning.lines)
+    return documents.with_columns(text.alias("text"), removals)
+
+
+def _with_removals(of_readers: Sequence[Sequence[Removal]], documents: pl.DataFrame) -> pl.DataFrame:
+    """Put what readers took out before what line rules did. Adds `num_removed_characters`."""
+    removals = documents["removals"]
+    if any(of_readers):
+        rows = np.repeat(np.arange(len(of_readers)), [len(found) for found in of_readers])
+        items = pl.DataFrame(list(chain.from_iterable(of_readers)), schema=REMOVAL.to_schema(), orient="row")
+        removals = pl.select(
+            pl.concat_list(lists_by_row("removals", rows, items, len(of_readers)), removals)
+        ).to_series()
     characters = removals.list.eval(pl.element().struct.field("characters")).list.sum()
-    return documents.with_columns(text.alias("text"), removals, characters.alias("num_removed_characters"))
+    return documents.with_columns(removals, num_removed_characters=characters)
 
 
 def _identified(clean: pl.DataFrame, spec: CorpusSpec) -> pl.DataFrame:

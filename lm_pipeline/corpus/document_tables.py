@@ -43,7 +43,7 @@ DOCUMENTS = pl.Schema(
 """Every record that could be read, kept or not."""
 
 REMOVAL = pl.Struct({"rule": pl.String, "count": pl.Int64, "characters": pl.Int64})
-"""What a line rule took out of a document: how many lines (or citations), and their characters."""
+"""What a rule of pages or lines took out of a document: how many lines (or citations), and their characters."""
 
 STATISTICS = pl.Schema(
     {
@@ -77,7 +77,7 @@ STATISTICS = pl.Schema(
         "short_lines": pl.Float32,
         "repeated_line_characters": pl.Float32,
         "newline_ratio": pl.Float32,
-        "num_removed_characters": pl.Int64,  # by line rules
+        "num_removed_characters": pl.Int64,  # by rules of pages and lines
         "removals": pl.List(REMOVAL),
         **PERSONAL_DATA,
         "num_blocklist_hits": pl.Int64,

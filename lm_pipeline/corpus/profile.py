@@ -44,7 +44,7 @@ def profile_corpus(parts: Sequence[CleanPart], quarantines: Iterable[Path]) -> d
         `domains` ([[domain, documents]], kept ones, the most frequent first), `distributions` ({statistic: quantiles}
         of kept documents, see `QUANTILES`), `samples` (`kept`: [sample]; `rejected` and `quarantined`: {reason:
         [sample]}). A sample of a document has document_id, file, record, title, url, language, text (its beginning),
-        num_characters and reasons; one from quarantine has file, record, byte_offset, detail and excerpt.
+        num_characters, removals and reasons; one from quarantine has file, record, byte_offset, detail and excerpt.
     """
     counts, drawn = _Counts(), _Drawn()
     for number, part in enumerate(parts):
@@ -169,7 +169,7 @@ def _smallest(places: list[_Place], number: int) -> list[_Place]:
 def _sample(part: CleanPart, row: int) -> dict[str, Any]:
     files = (part.documents, part.statistics, part.decisions)
     document = pl.concat([pl.scan_parquet(path).slice(row, 1) for path in files], how="horizontal")
-    wanted = ("document_id", "file", "record", "title", "url", "language", "num_characters", "reasons")
+    wanted = ("document_id", "file", "record", "title", "url", "language", "num_characters", "removals", "reasons")
     assert set(wanted) <= {*DOCUMENTS, *STATISTICS, *DECISIONS}
     return document.select(*wanted, text=pl.col("text").str.head(SAMPLE_CHARACTERS)).collect().row(0, named=True)
 

@@ -131,6 +131,7 @@ def _document(sample: Mapping[str, Any]) -> Details:
     text, length = sample["text"], sample["num_characters"]
     facts = [("document", sample["document_id"]), ("file", sample["file"]), ("record", str(sample["record"]))]
     facts += [(key, sample[key]) for key in ("title", "url") if sample[key]]
+    facts += [(item["rule"], f"{integer(item['characters'])} characters taken out") for item in sample["removals"]]
     facts += [
         (reason["rule"], f"{decimal(reason['value'], 4)}, allowed {decimal(reason['threshold'], 4)}")
         for reason in sample["reasons"]

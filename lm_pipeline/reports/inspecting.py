@@ -49,6 +49,7 @@ def _sample(sample: Mapping[str, Any]) -> str:
     length = sample["num_characters"]
     lines.append(f"   {sample['document_id']}, {sample['language']}, {integer(length)} characters")
     lines += [f"   {key}: {printable(sample[key])}" for key in ("title", "url") if sample[key]]
+    lines += [f"   {item['rule']}: {integer(item['characters'])} characters taken out" for item in sample["removals"]]
     lines += [
         f"   {reason['rule']}: {decimal(reason['value'], 4)}, allowed {decimal(reason['threshold'], 4)}"
         for reason in sample["reasons"]

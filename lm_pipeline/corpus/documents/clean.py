@@ -36,9 +36,9 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
 
     Returns:
         Counts: `records_in` = `documents` + `quarantined`; `characters_in` (of what could be read) = `characters` +
-        `characters_removed` (net, by normalisation and line rules); quarantined records by reason; what line rules
-        took out by rule, lines under `removals` and their characters under `removed_characters`; under `field_values`
-        documents by what they have a value of; `row_digests`; `files`.
+        `characters_removed` (net, by rules of pages and lines and by normalisation); quarantined records by reason;
+        what these rules took out by rule, lines under `removals` and their characters under `removed_characters`; under
+        `field_values` documents by what they have a value of; `row_digests`; `files`.
 
     Raises:
         InputError: a raw file is not the one that was listed.
@@ -65,7 +65,7 @@ def clean_part(corpus: str, part: Part, files: Mapping[str, RawFile], spec: Corp
                 removals[rule] += count
                 removed_characters[rule] += characters
             total["records_in"] += len(records) + len(quarantined)
-            total["characters_in"] += sum(len(record.text) for _, record in records)
+            total["characters_in"] += sum(record.num_characters for _, record in records)
             total["characters"] += int(documents["num_characters"].sum())
     rows = {name: table.num_rows for name, table in tables.items()}
     assert total["records_in"] == rows["documents"] + rows["quarantine"]

@@ -38,6 +38,11 @@ class Block:
         """Characters of links over all characters."""
         return self.num_link_characters / max(1, len(self.text))
 
+    @property
+    def line(self) -> str:
+        """As it stands in a text: an item with a hyphen."""
+        return f"- {self.text}" if self.kind == "item" else self.text
+
 
 def size_of(text: str) -> int:
     """Length in characters; a Han, Kana or Hangul character says as much as three letters."""
@@ -82,5 +87,5 @@ def join_blocks(blocks: list[Block]) -> str:
     for block in blocks:
         if block.gap and lines:
             lines.append("")
-        lines.append(f"- {block.text}" if block.kind == "item" else block.text)
+        lines.append(block.line)
     return "\n".join(lines).strip("\n")

@@ -8,8 +8,10 @@ languages). Each rule is a function from blocks to blocks; `docs/extraction.md` 
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from lm_pipeline.corpus.extraction.blocks import Block, size_of
+from lm_pipeline.corpus.extraction.parsed import Removal
 from lm_pipeline.corpus.extraction.rights_notices import is_rights_notice
 
 _WORD = re.compile(r"\w+")
@@ -109,7 +111,7 @@ _BACK_MATTER = re.compile(
 """Headings of what follows an article and is no part of it; whole ones, for 'Related work' is a part."""
 
 
-def without_boilerplate(blocks: list[Block], titles: Sequence[str]) -> tuple[list[Block], str | None]:
+def without_boilerplate(blocks: list[Block], titles: Sequence[str]) -> tuple[list[Block], str | None, list[Removal]]:
     """Drop what is no part of the text.
 
     Args:
@@ -117,15 +119,25 @@ def without_boilerplate(blocks: list[Block], titles: Sequence[str]) -> tuple[lis
         titles: what the page calls itself: `<title>`, `og:title`.
 
     Returns:
-        The blocks of the text, and the headline if one was found. A page of which nothing would stay keeps all.
+        The blocks of the text; the headline if one was found; by rule, what it took out (the headline with what is
+        before it, and without the empty lines between blocks). A page of which nothing would stay keeps all.
     """
     headline = _headline(blocks, titles)
-    kept = blocks[headline + 1 :] if headline is not None else blocks
-    for rule in RULES:
-        kept = rule(kept)
-    if not kept:
-        kept = blocks
-    return kept, blocks[headline].text if headline is not None else None
+    steps = [blocks, blocks[headline + 1 :] if headline is not None else blocks]
+    for rule in RULES.values():
+        steps.append(rule(steps[-1]))
+    removals = [
+        (f"page_{name}", len(before) - len(after), _num_characters(before) - _num_characters(after))
+        for name, (before, after) in zip(("headline", *RULES), pairwise(steps), strict=True)
+        if len(after) < len(before)
+    ]
+    title = blocks[headline].text if headline is not None else None
+    return (steps[-1], title, removals) if steps[-1] else (blocks, title, [])
+
+
+def _num_characters(blocks: Sequence[Block]) -> int:
+    """Of their lines, line breaks included."""
+    return sum(len(block.line) + 1 for block in blocks)
 
 
 def _headline(blocks: Sequence[Block], titles: Sequence[str]) -> int | None:
@@ -237,12 +249,12 @@ def _without_tail(blocks: list[Block]) -> list[Block]:
     return blocks[:end]
 
 
-RULES: tuple[Callable[[list[Block]], list[Block]], ...] = (
-    _without_deck,
-    _without_back_matter,
-    _without_labels,
-    _without_pitches,
-    _without_links,
-    _without_tail,
-)
-"""In the order in which they are applied."""
+RULES: dict[str, Callable[[list[Block]], list[Block]]] = {
+    "deck": _without_deck,
+    "back_matter": _without_back_matter,
+    "labels": _without_labels,
+    "pitches": _without_pitches,
+    "links": _without_links,
+    "tail": _without_tail,
+}
+"""By name, in the order in which they are applied."""

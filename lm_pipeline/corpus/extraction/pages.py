@@ -1,7 +1,7 @@
 """A web page's text and what it says about itself."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from html import unescape
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import DocumentNode, HTMLTree
 
-from lm_pipeline.corpus.extraction.blocks import join_blocks, parse_blocks
+from lm_pipeline.corpus.extraction.blocks import Block, join_blocks, parse_blocks
 from lm_pipeline.corpus.extraction.boilerplate import without_boilerplate
+from lm_pipeline.corpus.extraction.parsed import Removal
 
 
 @dataclass(slots=True)
@@ -22,12 +23,14 @@ class Page:
         title: its headline, else what it calls itself.
         url: its own, canonical address.
         date: when it was published, ISO 8601, as far as the page says it in such a form.
+        removals: what each rule of `boilerplate.py` took out.
     """
 
     text: str
     title: str | None = None
     url: str | None = None
     date: str | None = None
+    removals: list[Removal] = field(default_factory=list)
 
 
 _CAPTIONS = ["figcaption", "[class*=caption i]", "[itemprop=caption]"]
@@ -74,12 +77,12 @@ def extract_page(html: str, extractor: str = "resiliparse") -> Page:
     elif extractor == "trafilatura":
         page.text = _trafilatura()(html, include_comments=False, favor_precision=True) or ""
     else:
-        page.text, headline = _main_content(tree, document, titles)
-        page.title = headline or page.title
+        blocks, headline, page.removals = without_boilerplate(_main_content(tree, document), titles)
+        page.text, page.title = join_blocks(blocks), headline or page.title
     return page
 
 
-def _main_content(tree: HTMLTree, document: DocumentNode, titles: list[str]) -> tuple[str, str | None]:
+def _main_content(tree: HTMLTree, document: DocumentNode) -> list[Block]:
     _spare_text(document)
     minimal = extract_plain_text(
         tree,
@@ -91,8 +94,7 @@ def _main_content(tree: HTMLTree, document: DocumentNode, titles: list[str]) -> 
         post_meta=False,
         skip_elements=_CAPTIONS,
     )
-    blocks, headline = without_boilerplate(list(parse_blocks(minimal.replace(_STAND_IN, ""))), titles)
-    return join_blocks(blocks), headline
+    return list(parse_blocks(minimal.replace(_STAND_IN, "")))
 
 
 def _with_stand_in(match: re.Match[str]) -> str:

@@ -2,12 +2,15 @@
 
 from typing import TypedDict
 
+Removal = tuple[str, int, int]
+"""What was taken out of a document: by which rule, how many lines, and their characters, line breaks included."""
+
 
 class Document(TypedDict, total=False):
     """One document out of a page or file; as JSON on its way to the parent.
 
     `text` is always there; the others where the format brings them. `date` is ISO 8601 where the format says what it
-    is. `index` tells pages and chapters of one file apart, from 0.
+    is. `index` tells pages and chapters of one file apart, from 0. `removals`: by rule, what is no part of `text`.
     """
 
     text: str
@@ -15,6 +18,7 @@ class Document(TypedDict, total=False):
     url: str | None
     date: str | None
     index: int
+    removals: list[Removal]
 
 
 class BadRecordError(Exception):

@@ -29,7 +29,7 @@ def parse_html(data: bytes, extractor: str = "resiliparse", charset: str | None 
     except UndecodableError as error:
         raise BadRecordError("undecodable", str(error)) from error
     page = extract_page(html, extractor)
-    return [{"text": page.text, "title": page.title, "url": page.url, "date": page.date}]
+    return [{"text": page.text, "title": page.title, "url": page.url, "date": page.date, "removals": page.removals}]
 
 
 def parse_plain(data: bytes, charset: str | None = None) -> list[Document]:

@@ -59,7 +59,7 @@ class Failure:
 
 
 Parsed = dict[str, Any]
-"""A document as `parsers.py` makes it: `text`, and `title`, `url`, `date` where there are any."""
+"""A document as `parsers.py` makes it, a `parsed.Document` as JSON keeps it."""
 
 
 def parse_all(

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from lm_pipeline.corpus.extraction.parsed import Removal
 from lm_pipeline.specs.corpus import Fields
 
 ROLES = ("text", "target", "label", "group", "title", "url", "date")
@@ -38,6 +39,7 @@ class Record:
         byte_offset: where the record begins in the (decompressed) file; None where the format has no such place.
         byte_length: its length there, line end left out.
         member: path of its file inside the raw file, where that is an archive; `record` and `byte_offset` are in it.
+        removals: by rule, what was taken out of it when it was read.
     """
 
     record: int
@@ -51,6 +53,12 @@ class Record:
     byte_offset: int | None = None
     byte_length: int | None = None
     member: str | None = None
+    removals: tuple[Removal, ...] = ()
+
+    @property
+    def num_characters(self) -> int:
+        """Those of its text and those that were taken out of it."""
+        return len(self.text) + sum(characters for _, _, characters in self.removals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +169,7 @@ def record_of(
         picked[role] = value
     text = picked.pop("text")
     assert text is not None
-    return Record(record, text, byte_offset=byte_offset, byte_length=byte_length, **picked)
+    return Record(record, text, byte_offset=byte_offset, byte_length=byte_length, removals=(), **picked)
 
 
 def _value_of(values: Mapping[str, Any], name: str, absent: Any) -> Any:

@@ -67,6 +67,7 @@ def _record(file: Opened, item: Unparsed, document: Parsed) -> Record | Quaranti
         date=item.date or document.get("date"),
         byte_offset=item.byte_offset,
         byte_length=item.byte_length,
+        removals=tuple((rule, lines, characters) for rule, lines, characters in document.get("removals", ())),
     )
 
 

@@ -47,7 +47,18 @@ def corpus_funnel(name: str, summary: dict[str, Any]) -> list[Block]:
         notes.append("A document may break several rules, so rules add up to more than the rejected documents.")
     blocks.append(Paragraph(" ".join(filter(None, notes)), "aside"))
     blocks.append(_identity("records", records, {"kept": kept, "rejected": rejected, "quarantined": quarantined}))
-    return blocks
+    return blocks + _removals(summary)
+
+
+def _removals(summary: dict[str, Any]) -> list[Block]:
+    """What rules took out of documents."""
+    characters = summary.get("removed_characters", {})
+    if not characters:
+        return []
+    total, lines = summary["characters_in"], summary["removals"]
+    rows = [(rule, integer(lines[rule]), integer(n), share(n, total)) for rule, n in _most(characters)]
+    columns = (Column("Rule"), *(Column(title, numeric=True) for title in ("Lines", "Characters", "Share")))
+    return [Table("What rules took out of pages and lines, and its share of all characters", columns, tuple(rows))]
 
 
 def dataset_funnel(name: str, splits: dict[str, Any], corpora: list[dict[str, Any]]) -> list[Block]:

@@ -8,6 +8,7 @@ from lm_pipeline.corpus.raw_files import RawFile
 from lm_pipeline.digests import digest_file
 from lm_pipeline.reports.corpus_page import write_corpus_page
 from lm_pipeline.reports.inspecting import printable, profile_text, samples_text
+from lm_pipeline.specs.cleaning import Cleaning
 from lm_pipeline.specs.corpus import CorpusSpec, Fields, PathSource
 
 NASTY = (
@@ -56,15 +57,37 @@ def test_whatever_a_text_holds_page_and_terminal_show_it_and_do_not_obey(cleaned
     parts, quarantines = cleaned
     profile = profile_corpus(parts, quarantines)
     summary = {"records_in": 44, "kept": 40, "rejected": 2, "quarantined": 2, "reasons": {"gopher_short_doc": 2}}
+    summary |= {"characters_in": 9000, "removals": {"page_links": 7}, "removed_characters": {"page_links": 321}}
     write_corpus_page("nasty", summary, profile, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "invalid_json" in page
+    assert "page_links" in page
     shown = samples_text(draw_documents(parts, 2))
     assert "<script>" in shown
-    assert "\x1b" not in shown + profile_text({"corpus": "nasty", "summary": summary, "profile": profile})
+    numbers = profile_text({"corpus": "nasty", "summary": summary, "profile": profile})
+    assert "\x1b" not in shown + numbers
+    assert "page_links" in numbers
     assert printable("\x1b中\n") == "\\x1b中\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("People walk along the river every day.", "Advertisement"), ("人们每天沿着河边走去上班。", "责任编辑：李四")],
+)
+def test_what_rules_took_out_of_a_document_is_shown_beside_it(tmp_path, text, label):
+    raw, out = tmp_path / "a.html", tmp_path / "part"
+    raw.write_text(f"<p>{text}</p><p>{label}</p><p>{text}</p>", "utf-8")
+    spec = CorpusSpec(source=PathSource(path="."), cleaning=Cleaning(rules=()))
+    file = RawFile(raw.name, raw.stat().st_size, digest_file(raw), raw)
+    out.mkdir()
+    summary = clean_part("pages", (Slice(file.path, file.sha256),), {file.path: file}, spec, out)
+    summary |= decide_part(out / "statistics.parquet", spec.cleaning, out / "decisions.parquet")
+    parts = [CleanPart(*(out / f"{name}.parquet" for name in ("documents", "statistics", "decisions")))]
+    assert f"page_labels: {len(label) + 1} characters taken out" in samples_text(draw_documents(parts, 1))
+    write_corpus_page("pages", summary, profile_corpus(parts, []), tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text("utf-8").count("page_labels") == 2  # of the corpus and of the document
 
 
 def test_a_corpus_without_documents_has_a_page(tmp_path):

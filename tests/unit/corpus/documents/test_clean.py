@@ -4,6 +4,8 @@ import pytest
 from lm_pipeline.corpus.cleaning import document_id
 from lm_pipeline.corpus.document_tables import TABLES
 from lm_pipeline.corpus.documents import read_documents, read_rejected
+from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.cleaning import Cleaning, LineRules
 from tests.unit.corpus.documents.cleaned import CHINESE, ENGLISH, SPEC, cleaned, parts_of, raw, table
@@ -92,4 +94,31 @@ def test_lines_that_go_are_counted_and_the_characters_add_up(tmp_path, text):
     rows = pl.read_parquet(folder / "statistics.parquet")
     assert rows["num_removed_characters"].to_list() == [27, 4, 0]
     assert summary["reasons"] == {"empty": 1, "too_short": 1}
+    assert summary["characters_in"] == sum(summary[f"characters_{fate}"] for fate in ("kept", "rejected", "removed"))
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [(ENGLISH.strip(), "Share on Facebook"), (CHINESE.strip(), "责任编辑：李四")]
+)
+def test_what_rules_took_out_of_pages_is_counted_beside_lines_and_the_characters_add_up(tmp_path, text, label):
+    page = (
+        f"<html><body><h1>题 T</h1><p>{text}</p><p>{label}</p><p>Enable JavaScript now.</p><p>{text}</p></body></html>"
+    )
+    for name, content in {"a.html": page, "b.html": f"<p>{text}</p>", "c.txt": f"{text}\n{label}"}.items():
+        (tmp_path / name).write_text(content, "utf-8")
+    paths = sorted(tmp_path.iterdir())
+    files = {path.name: RawFile(path.name, path.stat().st_size, digest_file(path), path) for path in paths}
+    spec = SPEC.model_copy(update={"cleaning": Cleaning(lines=LineRules(min_words=0), rules=())})
+    (folder,), summary = cleaned(files, spec, tmp_path / "out")
+    assert summary["removals"] == {"javascript": 1, "page_headline": 1, "page_labels": 1}
+    assert summary["removed_characters"] == {"javascript": 23, "page_headline": 4, "page_labels": len(label) + 1}
+    rows = pl.read_parquet(folder / "statistics.parquet")
+    assert rows["removals"].list.eval(pl.element().struct.field("rule")).to_list() == [
+        ["page_headline", "page_labels", "javascript"],
+        [],
+        [],
+    ]
+    assert rows["num_removed_characters"].to_list() == [28 + len(label), 0, 0]
+    read = sum(len(part) for part in (f"{text}\n\nEnable JavaScript now.\n\n{text}", text, f"{text}\n{label}"))
+    assert summary["characters_in"] == read + 4 + len(label) + 1
     assert summary["characters_in"] == sum(summary[f"characters_{fate}"] for fate in ("kept", "rejected", "removed"))

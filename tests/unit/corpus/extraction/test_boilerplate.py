@@ -15,7 +15,7 @@ def kept_between(middle: Block) -> bool:
     """Whether a block stays that stands in the text, in its last two fifths."""
     prose = [block(text) for text in (ENGLISH * 3, CHINESE * 3)]
     last = [block(ENGLISH), block(CHINESE)]
-    texts, _ = without_boilerplate([*prose, middle, *last], [])
+    texts, _, _ = without_boilerplate([*prose, middle, *last], [])
     assert [each for each in texts if each is not middle] == [*prose, *last]
     return middle in texts
 
@@ -223,3 +223,37 @@ def test_a_few_words_about_the_site_go_where_they_stand_alone(text):
 def test_everything_after_a_heading_of_back_matter_goes(heading):
     prose = [block(ENGLISH * 3), block(CHINESE * 3)]
     assert without_boilerplate([*prose, block(heading, "heading"), block(ENGLISH)], [])[0] == prose
+
+
+FURNITURE = {
+    ENGLISH: ["Home", "The river", "By Li Lei", "Advertisement", "Comments are closed", "Towns", "About the author"],
+    CHINESE: ["首页", "河流", "记者 李雷", "广告", "未经授权，不得转载。", "小镇的历史", "作者简介"],
+}
+
+
+@pytest.mark.parametrize("prose", FURNITURE, ids=["en", "zh"])
+def test_every_rule_counts_the_lines_and_characters_that_it_takes_out(prose):
+    menu, headline, deck, label, pitch, link, back = FURNITURE[prose]
+    text = [block(prose * 3)] * 3
+    linked = Block("item", 0, link, len(link), gap=False)
+    title = Block("heading", 1, headline, 0, gap=True)
+    pieces = [block(menu, "line"), title, block(deck, "line"), *text[:2], block(label), block(pitch), linked]
+    kept, found, removals = without_boilerplate([*pieces, text[2], block(menu, "heading")], [])
+    assert (kept, found) == (text, headline)
+    assert removals == [
+        ("page_headline", 2, len(menu) + len(headline) + 2),
+        ("page_deck", 1, len(deck) + 1),
+        ("page_labels", 1, len(label) + 1),
+        ("page_pitches", 1, len(pitch) + 1),
+        ("page_links", 1, len(f"- {link}") + 1),
+        ("page_tail", 1, len(menu) + 1),
+    ]
+    after = [block(back, "heading"), block(prose)]
+    assert without_boilerplate([*text, *after], [])[2] == [
+        ("page_back_matter", 2, sum(len(each.text) + 1 for each in after))
+    ]
+
+
+def test_a_page_that_would_lose_all_keeps_all_and_counts_nothing():
+    furniture = [block("广告"), block("Advertisement")]
+    assert without_boilerplate(furniture, []) == (furniture, None, [])

@@ -47,7 +47,7 @@ def test_pages_nested_without_end_are_bounded():
     (_, first), (_, second) = parse_all([(0, deep), (1, PAGE)], Limits(2, 256 << 20))
     assert isinstance(first, Failure)
     assert first.reason in {"timeout", "memory_limit", "parser_crash"}
-    assert second == [{"text": "你好，世界。", "title": None, "url": None, "date": None}]
+    assert second == [{"text": "你好，世界。", "title": None, "url": None, "date": None, "removals": []}]
 
 
 def test_one_child_serves_many_calls():

@@ -31,6 +31,13 @@ def test_a_declared_character_set_comes_before_the_pages_own(reading):
     assert record.text == TEXT
 
 
+def test_what_rules_take_out_of_a_page_comes_with_it(reading):
+    data = PAGE.format(charset="utf-8").replace("</p>", "</p><p>广告</p><p>Share on Facebook</p><p>尾。</p>")
+    (record,) = reading("a.html", data.encode())
+    assert record.text == f"{TEXT}\n\n尾。"
+    assert record.removals == (("page_headline", 1, 9), ("page_labels", 2, 21))
+
+
 def test_a_page_over_the_limit_and_a_truncated_one_are_quarantined(reading):
     (bad,) = reading("a.html", b"<p>" + b"x" * 5000, max_line_bytes=1024)
     assert (bad.reason, bad.record) == ("too_long", 0)

@@ -1,6 +1,6 @@
 """Accounting in the funnel."""
 
-from lm_pipeline.reports.blocks import Funnel, Paragraph
+from lm_pipeline.reports.blocks import Funnel, Paragraph, Table
 from lm_pipeline.reports.sections.funnel import corpus_funnel, dataset_funnel
 
 
@@ -29,6 +29,12 @@ def test_documents_that_vanished_between_corpora_and_splits_are_a_warning(report
 def test_rules_that_overlap_are_explained():
     summary = {"records_in": 5, "kept": 3, "rejected": 2, "quarantined": 0, "reasons": {"a": 2, "b": 1}}
     assert any("several rules" in block.text for block in corpus_funnel("c", summary) if isinstance(block, Paragraph))
+
+
+def test_what_rules_took_out_of_documents_is_shown_by_rule_the_most_first():
+    counts = {"removals": {"citation": 3, "page_labels": 2}, "removed_characters": {"citation": 9, "page_labels": 41}}
+    (table,) = [block for block in corpus_funnel("c", {"characters_in": 1000, **counts}) if isinstance(block, Table)]
+    assert table.rows == (("page_labels", "2", "41", "4.1 %"), ("citation", "3", "9", "0.9 %"))
 
 
 def test_an_empty_corpus_has_empty_bars():
