@@ -59,7 +59,8 @@ def train(job: Job, reporter: Reporter, world: World = World()) -> tuple[Session
             take_step(session, plan, training)
             counters = session.counters
             if counters.consecutive_skips:
-                reporter.warn(f"step {counters.step} skipped: {counters.skip_reason}")
+                read = guard.what_was_read(skipped_last(session, job, plan, 1))
+                reporter.warn(f"step {counters.step} skipped: {counters.skip_reason}; {read}")
                 if counters.consecutive_skips >= guard.MAX_CONSECUTIVE_SKIPS:
                     roll_back(session, job, plan, saver, reporter)
                     curve.cut(session.counters.curve_bytes)
@@ -169,11 +170,7 @@ def total_norm(tensors: list[Tensor]) -> Tensor:
 def roll_back(session: Session, job: Job, plan: Plan, saver: Saver, reporter: Reporter) -> None:
     """Return to the last checkpoint and read on behind the data that was stumbled over; or give up."""
     failed, seconds = session.counters, session.clock.seconds
-    if failed.rollbacks == guard.MAX_ROLLBACKS:
-        rate = learning_rate(job.training, failed.step - 1, failed.validations)
-        documents = job.name_documents(plan.documents(failed.position - 1))
-        steps = failed.skipped_steps[-guard.MAX_CONSECUTIVE_SKIPS :]
-        raise guard.diverged(steps, failed.skip_reason, rate, failed.rollbacks, documents)
+    skipped = skipped_last(session, job, plan, guard.MAX_CONSECUTIVE_SKIPS)
     saver.finish()
     path = sharded.find(job.checkpoints, reporter.warn, session.world)
     if path is None:
@@ -181,10 +178,22 @@ def roll_back(session: Session, job: Job, plan: Plan, saver: Saver, reporter: Re
     session.restore(read(path, session))
     session.carried = [None] * job.training.accumulation
     counters = session.counters
-    counters.position, counters.rollbacks = failed.position, failed.rollbacks + 1
+    num_fruitless = guard.fruitless(failed.rollbacks, counters.step)
+    if num_fruitless == guard.MAX_ROLLBACKS:
+        rate = learning_rate(job.training, failed.step - 1, failed.validations)
+        raise guard.diverged(skipped, failed.skip_reason, rate, num_fruitless)
+    counters.position, counters.rollbacks = failed.position, [*failed.rollbacks, failed.step]
     counters.skipped_steps, counters.consecutive_skips = failed.skipped_steps, 0
     session.clock.seconds.update(seconds)
-    reporter.rolled_back(failed.step, counters.step, counters.position)
+    reporter.rolled_back(failed.step, counters.step, guard.what_was_read(skipped))
+
+
+def skipped_last(session: Session, job: Job, plan: Plan, number: int) -> dict[int, list[str]]:
+    """The last so many steps, all of them skipped, and the documents that each has read."""
+    counters = session.counters
+    positions = range(counters.position - number, counters.position)
+    steps = counters.skipped_steps[-number:]
+    return {step: job.name_documents(plan.documents(at)) for step, at in zip(steps, positions, strict=True)}
 
 
 def log_step(session: Session, training: Training, curve: Curve, reporter: Reporter) -> None:

@@ -82,11 +82,11 @@ class Reporter:
         else:
             self.info(line)
 
-    def rolled_back(self, step: int, to: int, position: int) -> None:
-        """The training went back, and reads on at a position of the data."""
+    def rolled_back(self, step: int, to: int, why: str) -> None:
+        """The training went back, and reads on behind the data that it stumbled over."""
         if self._spool is not None:
             self._spool.rollback(step=step, to=to)
-        self.warn(f"went back from step {step} to step {to}, reading on at position {position} of the data")
+        self.warn(f"went back from step {step} to step {to}, reading on behind the data that was skipped: {why}")
 
     def _print(self, text: str) -> None:
         if self._bar is not None:

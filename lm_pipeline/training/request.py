@@ -220,7 +220,7 @@ def _write_outputs(
             "device": session.environment["device"],
             "flops_per_token": model.flops_per_token(),
             "skipped_steps": counters.skipped_steps,
-            "rollbacks": counters.rollbacks,
+            "rollbacks": len(counters.rollbacks),
         },
     )
 

@@ -41,7 +41,7 @@ class Counters:
         consecutive_skips: steps skipped in a row just now.
         skipped_steps: all skipped steps.
         skip_reason: why the last one was.
-        rollbacks: times the training went back to a checkpoint.
+        rollbacks: steps from which the training went back to a checkpoint.
         curve_bytes: length of the learning curve's file.
         resumed_from: steps at which a new process took over.
     """
@@ -62,7 +62,7 @@ class Counters:
     consecutive_skips: int = 0
     skipped_steps: list[int] = field(default_factory=list)
     skip_reason: str = ""
-    rollbacks: int = 0
+    rollbacks: list[int] = field(default_factory=list)
     curve_bytes: int = 0
     resumed_from: list[int] = field(default_factory=list)
 

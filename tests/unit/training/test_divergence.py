@@ -20,14 +20,24 @@ def poison(monkeypatch, positions, factor=float("nan")):
     monkeypatch.setattr(loop, "backward", poisoned)
 
 
+def read_by(job, position):
+    """How a message names what the step after so many has read, where nothing was jumped over."""
+    documents = job.name_documents(job.plan(job.train, job.training.seed).documents(position))
+    more = f"; and {len(documents) - 5} more" if len(documents) > 5 else ""
+    return f"step {position + 1} read {'; '.join(documents[:5])}{more}"
+
+
 def test_a_step_that_is_not_finite_never_reaches_the_weights(make_job, listener, tmp_path, monkeypatch):
     poison(monkeypatch, {4, 7})
     job = make_job("lstm", tmp_path)
     session, _ = train(job, listener)
     assert session.counters.skipped_steps == [5, 8]
-    assert session.counters.rollbacks == 0
+    assert session.counters.rollbacks == []
     assert all(tensor.isfinite().all() for tensor in session.weights().values())
-    assert next(line for line in listener.lines if "skipped" in line) == "warning: step 5 skipped: the loss is nan"
+    skipped = [line for line in listener.lines if "skipped" in line]
+    assert skipped == [
+        f"warning: step {position + 1} skipped: the loss is nan; {read_by(job, position)}" for position in (4, 7)
+    ]
 
 
 def test_a_leaping_loss_is_skipped_and_named(make_job, listener, tmp_path, monkeypatch):
@@ -52,11 +62,26 @@ def test_after_three_skips_it_goes_back_and_reads_on_behind_the_bad_data(make_jo
     poison(monkeypatch, {6, 7, 8})
     job = make_job("gru", tmp_path)
     session, _ = train(job, listener)
-    assert session.counters.rollbacks == 1
+    assert session.counters.rollbacks == [9]
     assert session.counters.skipped_steps == [7, 8, 9]
     assert session.counters.step == 12
     assert session.counters.position == 12 + 4  # back from step 9 to the checkpoint of step 5, data not
     assert [p["step"] for p in curve(job) if "train_loss" in p] == [2, 4, 6, 8, 10, 12]
+    (told,) = (line for line in listener.lines if "went back" in line)
+    assert "from step 9 to step 5" in told
+    assert all(read_by(job, position) in told for position in (6, 7, 8))
+
+
+def test_bad_data_far_from_each_other_is_got_past_however_often(make_job, listener, tmp_path, monkeypatch):
+    poison(monkeypatch, {6, 7, 8, 20, 21, 22, 33, 34, 35, 47, 48, 49})
+    session, _ = train(make_job("gru", tmp_path, num_steps=40), listener)
+    assert (session.counters.step, len(session.counters.rollbacks)) == (40, 4)
+
+
+def test_bad_data_that_no_state_is_saved_behind_ends_the_training(make_job, listener, tmp_path, monkeypatch):
+    poison(monkeypatch, {6, 7, 8, 13, 14, 15, 20, 21, 22})
+    with pytest.raises(DivergedError, match="going back 2 times"):
+        train(make_job("gru", tmp_path, num_steps=60, checkpoint_interval=30), listener)
 
 
 def test_after_going_back_what_counts_in_the_spool_is_the_curve(make_job, tmp_path, monkeypatch):
@@ -95,9 +120,14 @@ def test_a_rolled_back_training_resumes_bitwise(make_job, listener, tmp_path, mo
 
 def test_a_training_that_stays_broken_stops_and_names_steps_and_documents(make_job, listener, tmp_path, monkeypatch):
     poison(monkeypatch, set(range(6, 10_000)))
+    job = make_job("rnn", tmp_path)
     with pytest.raises(DivergedError, match=r"step 8: the loss is nan .*learning rate.*document-\d+") as caught:
-        train(make_job("rnn", tmp_path), listener)
+        train(job, listener)
     assert "going back 2 times" in str(caught.value)
+    plan = job.plan(job.train, job.training.seed)
+    for step, position in ((6, 12), (7, 13), (8, 14)):  # from step 9 back to step 5, and again from step 8
+        first, *_ = job.name_documents(plan.documents(position))
+        assert f"step {step} read {first}" in str(caught.value)
     assert caught.value.exit_code == 10
 
 

@@ -39,8 +39,9 @@ def test_losses_that_hardly_vary_are_not_spikes_of_each_other():
 
 
 def test_the_error_names_steps_documents_and_what_to_do():
-    error = diverged([7, 8, 9], "the loss is nan", 0.01, 2, [f"d{i}" for i in range(8)])
-    for part in ("step 9", "7, 8, 9", "the loss is nan", "d0; d1; d2; d3; d4; and 3 more", "Lower `learning_rate`"):
+    error = diverged({7: ["a"], 8: ["b"], 9: [f"d{i}" for i in range(8)]}, "the loss is nan", 0.01, 2)
+    named = "step 7 read a; step 8 read b; step 9 read d0; d1; d2; d3; d4; and 3 more"
+    for part in ("past step 9", "the loss is nan", named, "Lower `learning_rate`"):
         assert part in str(error)
     assert error.exit_code == 10
 
@@ -48,5 +49,5 @@ def test_the_error_names_steps_documents_and_what_to_do():
 def test_letting_spikes_pass_is_advised_for_spikes_alone():
     spike = problem(50.0, 1.0, STEADY, 6.0)
     assert spike is not None
-    assert "`spike_deviations: null`" in str(diverged([7], spike, 0.01, 2, ["d0"]))
-    assert "spike_deviations" not in str(diverged([7], "the loss is nan", 0.01, 2, ["d0"]))
+    assert "`spike_deviations: null`" in str(diverged({7: ["d0"]}, spike, 0.01, 2))
+    assert "spike_deviations" not in str(diverged({7: ["d0"]}, "the loss is nan", 0.01, 2))
