@@ -19,7 +19,7 @@ from lm_pipeline.specs.dataset import Decontamination
 
 _READ_ROWS = 4096
 
-_BATCH_BYTES = 2 << 20
+_BATCH_BYTES = 4 << 20
 """Text that is looked at at once: its words and n-grams take about fifty times that."""
 
 SHORTEST_ITEM = 3

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lm_pipeline.allocator import return_memory
 from lm_pipeline.digests import digest_of
 from lm_pipeline.graph import Build, Node, numbers
 from lm_pipeline.specs import DatasetSpec
@@ -19,6 +20,9 @@ from lm_pipeline.stages.unique_documents import write_unique
 
 BASELINE_SPEC = {"num_bootstrap": 1000, "confidence": 0.95, "seed": 0}
 """How baselines are measured: as `specs.experiment.Evaluation` does by default."""
+
+_STRINGS_BYTES = 1 << 20
+"""Text that the tokenizer's sample is given at once as strings, which have up to four bytes a character."""
 
 
 def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
@@ -142,10 +146,13 @@ def first_hits(contamination: Path, num: int) -> list[dict[str, Any]]:
 
 
 def _write_tokenizer(spec: DatasetSpec, tokenizer: TokenizerSpec, build: Build) -> None:
+    from lm_pipeline.corpus.tables import slices_of_bytes
     from lm_pipeline.tokenization.tokenizer import train_tokenizer
 
-    batches = documents_with_splits(spec, build, "text")
-    texts = (text for batch in batches for text in batch.filter(split="train")["text"].to_list())
+    return_memory()
+    columns = (batch.filter(split="train")["text"] for batch in documents_with_splits(spec, build, "text"))
+    slices = (column[own] for column in columns for own in slices_of_bytes(column, _STRINGS_BYTES))
+    texts = (text for some in slices for text in some.to_list())
     summary = train_tokenizer(texts, tokenizer, build.staging.path)
     build.staging.summary = summary
     build.staging.content_digest = summary["pieces_digest"]
@@ -158,6 +165,7 @@ def _write_shards(spec: DatasetSpec, build: Build) -> None:
     from lm_pipeline.tokenization.loading import load_tokenizer, tokenizer_file
     from lm_pipeline.tokenization.shard_writing import write_shards
 
+    return_memory()
     tokenizer = load_tokenizer(tokenizer_file(build.inputs["tokenizer"]))
     documents = documents_with_splits(spec, build, "corpus", "file", "record", "byte_offset", "byte_length", "text")
     summary = write_shards(documents, tokenizer, build.staging.path)

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -242,3 +243,16 @@ def test_batches_do_not_change_what_is_found() -> None:
     hits, _ = search(evaluation, training)
     expected = [(f"t{row * 300 + 7}", f"e{row}") for row in range(30)]
     assert [(hit["document_id"], hit["evaluation_document_id"]) for hit in hits] == expected
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_memory_of_a_search_does_not_grow_with_the_training_text(language: str) -> None:
+    generator = np.random.default_rng(3)
+    long = [sentence(generator, 3000, language) for _ in range(1600)]
+    peaks = []
+    for training in (long[:400], long):
+        tracemalloc.start()
+        search(long[:1], training)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
