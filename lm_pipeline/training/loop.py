@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.loss import IGNORE, Penalties
@@ -22,7 +22,7 @@ from lm_pipeline.training.beginning import begin, read
 from lm_pipeline.training.curve import Curve
 from lm_pipeline.training.interruption import Interruption
 from lm_pipeline.training.job import Job
-from lm_pipeline.training.optimizers import set_learning_rate
+from lm_pipeline.training.optimizers import clip, set_learning_rate
 from lm_pipeline.training.parallel import synchronising
 from lm_pipeline.training.plan import Batch, Plan
 from lm_pipeline.training.precision import autocast
@@ -105,8 +105,7 @@ def take_step(session: Session, plan: Plan, training: Training) -> None:
     num_needed = guard.NUM_REMEMBERED if training.batching == "packed" else guard.NUM_OF_A_WIDTH
     why = guard.problem(loss, counters.gradient_norm, recent, training.spike_deviations, num_needed)
     if why is None:
-        if training.max_gradient_norm is not None and counters.gradient_norm > training.max_gradient_norm:
-            clip_grads_with_norm_(parameters, training.max_gradient_norm, norm)
+        clip(session.optimizers, norm, training.max_gradient_norm)
         set_learning_rate(session.optimizers, learning_rate(training, counters.step, counters.validations))
         for optimizer in session.optimizers:
             optimizer.step()

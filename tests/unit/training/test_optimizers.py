@@ -4,7 +4,13 @@ import torch
 from lm_pipeline.models.language_model import build_model
 from lm_pipeline.specs.model import Lora, TransformerModel
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training.optimizers import make_optimizers, optimizer_tensors, restore_optimizers, set_learning_rate
+from lm_pipeline.training.optimizers import (
+    clip,
+    make_optimizers,
+    optimizer_tensors,
+    restore_optimizers,
+    set_learning_rate,
+)
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
 
@@ -106,3 +112,35 @@ def test_the_rate_reaches_every_weight(model):
 def test_a_setting_that_nothing_would_read_is_refused(settings, named):
     with pytest.raises(ValueError, match=rf"{named} is .* only read where"):
         Training(**settings)
+
+
+@pytest.mark.parametrize("times", [10.0, 0.1])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_gradients_are_clipped_as_torch_clips_them(name, times, model):
+    optimizers = make_optimizers(model, Training(optimizer=name, learning_rate=0.01, weight_decay=0.0))
+    before = [p.detach().clone() for p in trainable(model)]
+
+    def moved(clip_them):
+        for parameter, value in zip(trainable(model), before, strict=True):
+            parameter.data.copy_(value)
+        for optimizer in optimizers:
+            optimizer.state.clear()
+        for scale in (1.0, times):  # the second step's gradients are so many times as large as the norm that is allowed
+            generator = torch.Generator().manual_seed(3)
+            for parameter in trainable(model):
+                parameter.grad = scale * torch.randn(parameter.shape, generator=generator)
+            gradients = [p.grad for p in trainable(model)]
+            clip_them(torch.nn.utils.get_total_norm(gradients))
+            for optimizer in optimizers:
+                optimizer.step()
+        return [p.detach().clone() for p in trainable(model)]
+
+    generator = torch.Generator().manual_seed(3)
+    largest = torch.nn.utils.get_total_norm(
+        [torch.randn(p.shape, generator=generator) for p in trainable(model)]
+    ).item()
+    ours = moved(lambda norm: clip(optimizers, norm, largest))
+    clip(optimizers, torch.ones(()), None)
+    theirs = moved(lambda norm: torch.nn.utils.clip_grads_with_norm_(trainable(model), largest, norm))
+    for found, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
