@@ -24,7 +24,7 @@ def profile_text(value: Mapping[str, Any]) -> str:
                     lines.append(f"  {label:{width}} {integer(row.count):>12}  {row.share:>7}  {bar}".rstrip())
             elif isinstance(block, Table):
                 lines += ["", block.caption, *_table(block)]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _table(block: Table) -> list[str]:
@@ -37,7 +37,7 @@ def _table(block: Table) -> list[str]:
 
 def samples_text(samples: Sequence[Mapping[str, Any]]) -> str:
     """Samples of `inspection.inspect_documents`, one after the other."""
-    return "\n\n".join(_sample(sample) for sample in samples)
+    return printable("\n\n".join(_sample(sample) for sample in samples))
 
 
 def _sample(sample: Mapping[str, Any]) -> str:
@@ -45,16 +45,16 @@ def _sample(sample: Mapping[str, Any]) -> str:
     lines = [f"── {sample['file']}, {place}"]
     if "excerpt" in sample:
         at = "" if sample["byte_offset"] is None else f" at byte {integer(sample['byte_offset'])}"
-        return "\n".join([*lines, f"   {sample['detail']}{at}", printable(sample["excerpt"])])
+        return "\n".join([*lines, f"   {sample['detail']}{at}", sample["excerpt"]])
     length = sample["num_characters"]
     lines.append(f"   {sample['document_id']}, {sample['language']}, {integer(length)} characters")
-    lines += [f"   {key}: {printable(sample[key])}" for key in ("title", "url") if sample[key]]
+    lines += [f"   {key}: {sample[key]}" for key in ("title", "url") if sample[key]]
     lines += [f"   {item['rule']}: {integer(item['characters'])} characters taken out" for item in sample["removals"]]
     lines += [
         f"   {reason['rule']}: {decimal(reason['value'], 4)}, allowed {decimal(reason['threshold'], 4)}"
         for reason in sample["reasons"]
     ]
-    lines.append(printable(sample["text"]))
+    lines.append(sample["text"])
     if length > len(sample["text"]):
         lines.append(f"… {integer(length - len(sample['text']))} more characters")
     return "\n".join(lines)

@@ -66,6 +66,11 @@ def test_whatever_a_text_holds_page_and_terminal_show_it_and_do_not_obey(cleaned
     assert "page_links" in page
     shown = samples_text(draw_documents(parts, 2))
     assert "<script>" in shown
+    bad = {"file": "\x1b[31m恶意\x1b[0m.txt", "record": None, "byte_offset": None, "detail": "no field '\x1b]0;x\x07'"}
+    shown += samples_text([{**bad, "excerpt": "\x9b"}])
+    assert "\\x1b[31m恶意" in shown
+    assert "\x07" not in shown
+    assert "\x9b" not in shown
     numbers = profile_text({"corpus": "nasty", "summary": summary, "profile": profile})
     assert "\x1b" not in shown + numbers
     assert "page_links" in numbers
