@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from personal_data_values import (
+    american_number,
     american_phone,
     assigned_secret,
     chinese_id,
@@ -23,6 +24,7 @@ from personal_data_values import (
     ip_address,
     local_phone,
     luhn_number,
+    mobile_phone,
     passport,
     secret,
     url_with_token,
@@ -42,7 +44,7 @@ class Example(NamedTuple):
 Makers = Sequence[Callable[[random.Random], str]]
 """Functions that make values of a kind."""
 Sentences = dict[str, tuple[Makers, Sequence[str]]]
-"""By kind: makers of values, and sentences with a place for one."""
+"""By kind: makers of values, and sentences with places for them."""
 
 
 CHINESE: Sentences = {
@@ -86,6 +88,8 @@ CHINESE: Sentences = {
     "url_with_token": ([url_with_token], ["点击 {} 重置密码", "接口地址：{}", "下载链接 {} ，一小时内有效"]),
     "secret": ([secret], ["我的密钥是 {} 请勿外传", "配置文件里写着 {}", "密钥：{}"]),
     "secret (assigned)": ([assigned_secret], ["密码：{}", "密钥为{}", 'api_key = "{}"', "export SECRET_TOKEN={}"]),
+    "phone (pairs)": ([mobile_phone], ["手机：{}/{}", "{}-{}", "电话{},{}"]),
+    "chinese_id (pairs)": ([chinese_id], ["身份证：{}/{}", "{}/{}系夫妻"]),
 }
 ENGLISH: Sentences = {
     "ip_address": ([ip_address], ["Blocked {} after 5 failures.", "The server at {} is down", "ping {} timed out"]),
@@ -115,6 +119,9 @@ ENGLISH: Sentences = {
         ],
     ),
     "email": ([email], ["Write to {}.", "From: {}", "<{}>"]),
+    "email (pairs)": ([email], ["{}/{}"]),
+    "phone (pairs)": ([american_number], ["Tel: {}/{}"]),
+    "credit_card (pairs)": ([credit_card], ["Cards: {}/{}"]),
 }
 ODD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "email": (["li.wei (at) foo.com", "li.wei#qq.com", "李伟@例子.中国", "li.wei @ foo.com"], ["邮箱{}。"]),
@@ -182,10 +189,13 @@ def generated(kinds: Sentences, number: int, seed: int) -> list[Example]:
     examples = []
     for name, (makers, templates) in kinds.items():
         for at in range(number):
-            before, after = templates[at % len(templates)].split("{}")
-            value = makers[at % len(makers)](rng)
-            span = (len(before), len(before) + len(value), name.partition(" ")[0])
-            examples.append(Example(before + value + after, [span]))
+            text, *pieces = templates[at % len(templates)].split("{}")
+            spans = []
+            for piece in pieces:
+                value = makers[at % len(makers)](rng)
+                spans.append((len(text), len(text) + len(value), name.partition(" ")[0]))
+                text += value + piece
+            examples.append(Example(text, spans))
     without = number * len(kinds) // 2
     return examples + [Example(_negative(NEGATIVES[at % len(NEGATIVES)], rng), []) for at in range(without)]
 

@@ -69,7 +69,7 @@ def iban(rng: random.Random, off_by: int = 0) -> str:
 def chinese_phone(rng: random.Random) -> str:
     """A mobile number, a land line or a service number."""
     if rng.random() < 0.7:
-        number = rng.choice(["138", "139", "150", "159", "177", "186", "188", "199", "131", "156"]) + _digits(rng, 8)
+        number = mobile_phone(rng)
         parts = (number[:3], number[3:7], number[7:])
         return rng.choice(["", "", "+86 ", "+86", "86-"]) + rng.choice(["", " ", "-"]).join(parts)
     code, length = rng.choice([("010", 8), ("021", 8), ("0755", 8), ("028", 8), ("0571", 8), ("0431", 8)])
@@ -77,12 +77,22 @@ def chinese_phone(rng: random.Random) -> str:
     return rng.choice([f"{code}-{number}", f"({code}){number}", f"（{code}）{number}", f"{code} {number}"])
 
 
+def mobile_phone(rng: random.Random) -> str:
+    """A Chinese mobile number in one piece."""
+    return rng.choice(["138", "139", "150", "159", "177", "186", "188", "199", "131", "156"]) + _digits(rng, 8)
+
+
 def american_phone(rng: random.Random) -> str:
-    """A number with an area code that is in use."""
+    """A number with an area code that is in use; some with an extension."""
+    return american_number(rng) + rng.choice(["", "", "", f" ext. {rng.randint(100, 999)}"])
+
+
+def american_number(rng: random.Random) -> str:
+    """The same without an extension."""
     area = rng.choice(["212", "415", "650", "312", "206", "617", "305", "713", "404", "503"])
     exchange, line = f"{rng.randint(2, 9)}{rng.choice('2345678')}{rng.choice('023456789')}", _digits(rng, 4)
     form = rng.choice(["({}) {}-{}", "{}-{}-{}", "{}.{}.{}", "+1 {} {} {}", "+1-{}-{}-{}", "1-{}-{}-{}", "({}){}-{}"])
-    return form.format(area, exchange, line) + rng.choice(["", "", "", f" ext. {rng.randint(100, 999)}"])
+    return form.format(area, exchange, line)
 
 
 def international_phone(rng: random.Random) -> str:

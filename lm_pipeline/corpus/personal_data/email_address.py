@@ -15,6 +15,7 @@ _LOCAL = r"[A-Za-z0-9_][A-Za-z0-9._%+'-]{0,63}"
 _HIDDEN_LOCAL = rf"{_LOCAL}(?:{_DOT}[A-Za-z0-9_-]{{1,63}}){{0,2}}"
 _LABELS, _TOP = r"(?:[A-Za-z0-9-]{1,63}\.){1,8}", r"[A-Za-z]{2,24}"
 _HIDDEN_LABELS = rf"(?:[A-Za-z0-9-]{{1,63}}(?:\.|{_DOT})){{1,8}}"
+_ADDRESS_BEFORE = re.compile(rf"{_LOCAL}@{_LABELS}{_TOP}/$")
 _COMMON_TOP = "(?:com|net|org|edu|gov|info|io|me|cn|de|fr|uk|us|jp|ru)"
 _MAILBOXES = (
     r"(?:(?:vip\.)?(?:qq|163|126|139|189|sina|sohu|foxmail|gmail|hotmail|outlook|yahoo|yeah|aliyun|icloud)"
@@ -45,7 +46,8 @@ def _verify(value: str, before: str, after: str) -> int:
         or any(not 1 <= len(label) <= 63 or label[0] == "-" or label[-1] == "-" for label in labels)
         or labels[-1].lower() in _FILES
         or (local.lower() in _SERVICES and after.startswith((":", "/")))
-        or before.endswith(("/", "@"))
+        or before.endswith("@")
+        or (before.endswith("/") and not _ADDRESS_BEFORE.search(before))  # a place on a server
         or after.startswith("@")
     )
     return 0 if wrong else len(value)

@@ -4,11 +4,15 @@ Candidates are found by polars' regular expressions, which take linear time on a
 Python function only ever sees a candidate and the characters beside it.
 """
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 BESIDE = 40
 """Characters before and after a candidate that a verification may look at."""
+
+_ANOTHER_NUMBER = re.compile(r"[-,][0-9]{7,}|/(?:[0-9][ .()-]{0,2}){7,}")
+"""What begins like it beside a number is a number of its own: a part of one is shorter."""
 
 Verify = Callable[[str, str, str], int]
 """From a candidate and the characters before and after it to the number of its characters that are the thing; 0: none
@@ -54,6 +58,8 @@ def stands_alone(before: str, after: str) -> bool:
 
     >>> stands_alone("电话", "，"), stands_alone("3.", ""), stands_alone("", ".5"), stands_alone("at ", ". Call")
     (True, False, False, True)
+    >>> stands_alone("", "/13900139000"), stands_alone("2023/", ""), stands_alone("", "_微信同号")
+    (True, False, True)
     """
     return not (_continues(before[::-1]) or _continues(after))
 
@@ -63,6 +69,9 @@ def _continues(beside: str) -> bool:
     if not beside:
         return False
     first = beside[0]
-    if first.isascii() and (first.isalnum() or first == "_"):
+    if first.isascii() and first.isalnum():
         return True
-    return first in ".,-/" and len(beside) > 1 and beside[1] in "0123456789"
+    following = beside[1:2]
+    if first == "_":
+        return following.isascii() and following.isalnum()
+    return first in ".,-/" and following.isascii() and following.isdigit() and not _ANOTHER_NUMBER.match(beside)

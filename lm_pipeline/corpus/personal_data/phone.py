@@ -6,6 +6,7 @@ would.
 """
 
 import functools
+import re
 
 from lm_pipeline.corpus.personal_data.beside_a_word import gap, is_count
 from lm_pipeline.corpus.personal_data.kind import Kind, Pattern, digits_of, stands_alone
@@ -29,9 +30,16 @@ def _verify_way(value: str, before: str, after: str) -> int:
 
 
 def _verify_said(value: str, before: str, after: str) -> int:
-    """Said to be a number: it must have as many digits as numbers have, and must not count anything."""
-    right = 7 <= len(digits_of(_without_extension(value))) <= 15 and not _is_a_date(value)
+    """Said to be one or several numbers: they must have as many digits as such have, and must not count anything."""
+    lengths = [len(digits_of(number)) for number in _without_extension(value).split("/")]
+    right = (7 <= sum(lengths) <= 15 or all(7 <= length <= 15 for length in lengths)) and not _is_a_date(value)
     return len(value) if right and stands_alone(before, after) and not is_count(before, after) else 0
+
+
+def _verify_same_area(value: str, before: str, after: str) -> int:
+    """Behind a land line's number, without the code that both have."""
+    code = re.findall("[0-9]+", before)[-2]
+    return len(value) if stands_alone("", after) and parsed(f"{code}-{value}") is not None else 0
 
 
 def _verify_spelt(value: str, before: str, after: str) -> int:
@@ -92,6 +100,9 @@ PHONE = Kind(
             rf"{_EXTENSION})",
             _verify_way,
         ),
+        Pattern(
+            r"(?P<before>(?:^|[^0-9])0[0-9]{2,3}[ -][2-8][0-9]{6,7}/)(?P<value>[2-8][0-9]{6,7})", _verify_same_area
+        ),
         Pattern(r"(?P<value>[48]00[ -]?[0-9]{3,4}[ -]?[0-9]{3,4})", _verify_way),
         # A mobile number digit by digit, as one writes it to hide it.
         Pattern(rf"(?P<value>[一幺壹]{_NUMERAL}{{10}})", _verify_spelt, _SPELT_HINT),
@@ -107,7 +118,8 @@ PHONE = Kind(
         # Beside a word that says what it is.
         Pattern(
             rf"(?P<before>(?:(?:^|[^A-Za-z])(?:(?i:{_ENGLISH_WORD})|{_ENGLISH_CALL})|{_CHINESE_WORD}){gap()})"
-            rf"(?P<value>[+(]{{0,2}}[0-9](?:[ ().\-/]{{0,3}}[0-9]){{6,14}}{_EXTENSION})",
+            r"(?P<value>[2-8][0-9]{6,7}(?:/[2-8][0-9]{6,7}){1,3}|"
+            rf"[+(]{{0,2}}[0-9](?:[ ().\-/]{{0,3}}[0-9]){{6,14}}{_EXTENSION})",
             _verify_said,
         ),
     ),

@@ -39,6 +39,35 @@ def test_two_values_side_by_side_are_two():
     assert values("a@foo.com,b@foo.com", "email") == ["a@foo.com", "b@foo.com"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("phone", "手机：13800138000/13900139000", ["13800138000", "13900139000"]),
+        ("phone", "13800138000-13900139000,13700137000", ["13800138000", "13900139000", "13700137000"]),
+        ("phone", "电话：010-62781234/62785678", ["010-62781234", "62785678"]),
+        ("phone", "电话：010-62781234/13800138000", ["010-62781234", "13800138000"]),
+        ("phone", "电话：62781234/62785678", ["62781234/62785678"]),
+        ("phone", "Tel: 650-253-0000/212-736-5000", ["650-253-0000", "212-736-5000"]),
+        ("phone", "手机13800138000_微信同号", ["13800138000"]),
+        ("chinese_id", "身份证:110105194912310021/11010519491231002X", ["11010519491231002X"]),
+        ("chinese_id", "11010519491231002X/11010519491231002X", ["11010519491231002X"] * 2),
+        ("credit_card", "4111111111111111/4012888888881881", ["4111111111111111", "4012888888881881"]),
+        ("ip_address", "8.8.8.8/32 123.125.114.144/220.181.38.148", ["123.125.114.144", "220.181.38.148"]),
+        ("email", "li@foo.com/wei@bar.com/x@foo.cn", ["li@foo.com", "wei@bar.com", "x@foo.cn"]),
+    ],
+)
+def test_values_with_a_sign_between_them_are_several(kind, text, expected):
+    assert values(text, kind) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2023/13800138000", "13800138000/3", "13800138000-2023", "1,380,013,8000", "a_13800138000", "13800138000_a"],
+)
+def test_a_part_of_a_number_is_none(text):
+    assert values(text, "phone") == []
+
+
 def test_spans_of_several_kinds_do_not_overlap_and_the_specific_one_wins():
     text = "https://u:p4ss@foo.com/x 然后 li@foo.com 和 6222021234567890128 及 13800138000"
     spans = find(pl.Series([text]))[0]
