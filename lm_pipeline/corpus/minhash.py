@@ -21,6 +21,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.columns import halves_of
+from lm_pipeline.corpus.dates import microseconds
 from lm_pipeline.corpus.tables import TableFile
 from lm_pipeline.corpus.threads import in_threads
 from lm_pipeline.corpus.words import Texts, hashed_words
@@ -211,30 +212,3 @@ def _describe(batch: pl.DataFrame, spec: NearDuplicates | None) -> pl.DataFrame:
         num_shingles=num_shingles,
         **bands,
     )
-
-
-def microseconds(date: pl.Expr) -> pl.Expr:
-    """A date as text, in microseconds since 1970 (UTC where it names no zone); null where it cannot be read.
-
-    What can be read: ISO 8601 down to a year alone, and the form of HTTP and mail (RFC 9110, RFC 5322).
-
-    >>> dates = pl.DataFrame({"date": ["1970-01-01", "1970-01-01T01:00:00+01:00", "1970", "yesterday", None]})
-    >>> dates.select(microseconds(pl.col("date")))["date"].to_list()
-    [0, 0, 0, None, None]
-    """
-    text = date.cast(pl.String).str.strip_chars()
-    iso = text.str.replace(r"^(\d{4}-\d\d-\d\d)[ T]", "${1}T")
-    zoned = (
-        iso.str.replace(r"Z$", "+00:00").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us"),
-        text.str.replace(r"(GMT|UTC|UT)$", "+0000").str.to_datetime(
-            "%a, %d %b %Y %H:%M:%S %z", strict=False, time_unit="us"
-        ),
-    )
-    plain = (
-        iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"),
-        iso.str.to_datetime("%Y-%m-%dT%H:%M", strict=False, time_unit="us"),
-        text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-        (text.str.extract(r"^(\d{4}-\d\d)$") + "-01").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-        (text.str.extract(r"^(\d{4})$") + "-01-01").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-    )
-    return pl.coalesce([form.cast(pl.Int64) for form in (*zoned, *plain)])

@@ -15,6 +15,8 @@ from lm_pipeline.specs import DatasetSpec
 from lm_pipeline.stages import versions
 from lm_pipeline.stages.dataset_documents import files_digest
 
+_MANY_UNDATED = 0.1
+"""Fraction of documents without a date from which on `keep: oldest` is likely to be a mistake."""
 UNIT_FILES = ("units.parquet", "counts.parquet")
 
 
@@ -50,6 +52,12 @@ def write_unique(spec: DatasetSpec, build: Build) -> None:
     # Signatures and verdicts are how duplicates were found, not what was found: they have no say in the digest.
     build.staging.content_digest = files_digest(build, content)
     build.staging.summary = {"repeated": 0, **summary}
+    undated = summary.get("undated", 0)
+    if undated > _MANY_UNDATED * summary["documents_in"]:
+        build.log(
+            f"{undated:,} of {summary['documents_in']:,} documents have no date that can be read and count as the"
+            " youngest. Does `fields.date` of every corpus name the field that has it?"
+        )
     build.log(
         f"{summary['kept']:,} of {summary['documents_in']:,} kept; {summary['exact']:,} exact, {summary['near']:,} near"
     )

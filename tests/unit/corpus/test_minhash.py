@@ -13,7 +13,6 @@ from lm_pipeline.corpus.minhash import (
     UNDATED,
     band_column,
     hash_family,
-    microseconds,
     ngram_hashes,
     shingle_sets,
     signatures,
@@ -156,26 +155,3 @@ def test_without_near_duplicates_there_are_no_bands(tmp_path: Path) -> None:
     write_documents(tmp_path / "documents.parquet", ["one two three four five six", "x"])
     assert write_signatures(tmp_path / "documents.parquet", None, tmp_path)["with_signature"] == 0
     assert "band_0" not in pl.read_parquet_schema(tmp_path / "signatures.parquet")
-
-
-@pytest.mark.parametrize(
-    ("date", "seconds"),
-    [
-        ("1970-01-02", 86400),
-        ("1970-01-01T00:00:05Z", 5),
-        ("1970-01-01 01:00:05.000000+01:00", 5),
-        ("1970-01-01T00:01", 60),
-        ("1970-02", 31 * 86400),
-        ("1971", 365 * 86400),
-        ("Thu, 01 Jan 1970 00:00:07 GMT", 7),
-        ("Thu, 01 Jan 1970 08:00:07 +0800", 7),
-        ("一九七〇年", None),
-        ("1970-13-01", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_dates_are_read_in_the_forms_of_the_web(date: str | None, seconds: int | None) -> None:
-    frame = pl.DataFrame({"date": [date]}, schema={"date": pl.String})
-    value = frame.select(microseconds(pl.col("date"))).item()
-    assert value == (None if seconds is None else seconds * 1_000_000)

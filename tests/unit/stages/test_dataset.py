@@ -10,6 +10,8 @@ from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.corpus.decontamination import MAX_NAMED
 from lm_pipeline.corpus.documents import clean_parts, read_documents
 from lm_pipeline.errors import InputError, MissingArtifactError, SpecError
+from lm_pipeline.graph import materialize
+from lm_pipeline.launch import supervise
 from lm_pipeline.overview import overview
 from lm_pipeline.project import Project
 from lm_pipeline.stages.dataset import first_hits
@@ -92,6 +94,14 @@ def test_a_dataset_with_every_option_accounts_for_every_document(rich: TinyProje
     shards = made["token_shards"].summary["splits"]
     assert sum(shard["bytes"] for shard in shards.values()) == sum(splits["bytes"].values())
     assert sum(splits["bytes"].values()) < with_split["num_bytes"].sum()  # the footers are gone
+
+
+def test_a_rule_about_dates_says_that_documents_have_none(tiny_fresh: TinyProject) -> None:
+    tiny_fresh.edit("tiny", "  corpora: [tiny_english", "  duplicates: {keep: oldest}\n  corpora: [tiny_english")
+    build(tiny_fresh)
+    said: list[str] = []
+    materialize(tiny_fresh.graph, tiny_fresh.home, "tiny/unique_documents", supervise, log=said.append)
+    assert any("have no date that can be read" in line for line in said), said
 
 
 def _documents(project: TinyProject, corpus: str) -> pl.DataFrame:

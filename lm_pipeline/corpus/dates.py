@@ -1,0 +1,50 @@
+"""When a document was written, from the ways in which records write dates."""
+
+import polars as pl
+
+_WRITTEN = (
+    r"^(\d{4})(?:年|[-/.年](\d{1,2})(?:月|[-/.月](\d{1,2})日?)?)?"
+    r"(?:[T ]*(\d{1,2}):(\d\d)(:\d\d)?(\.\d{1,6})?\d* ?(?:Z|UTC|GMT|([+-]\d\d):?(\d\d))?)?$"
+)
+_COMPACT = r"^(\d{4})(\d\d)(\d\d)(T|$)"
+
+
+def microseconds(date: pl.Expr) -> pl.Expr:
+    """A date as text, in microseconds since 1970 (UTC where it names no zone); null where it cannot be read.
+
+    What can be read: ISO 8601 down to a year alone, also with slashes, dots or 年月日; the form of HTTP and mail
+    (RFC 9110, RFC 5322); a day with the English name of its month; and seconds or milliseconds since 1970. Days that
+    begin with the month or the day in figures (05/03/2021) could be either.
+
+    >>> dates = pl.DataFrame({"date": ["1970-01-01T01:00+01:00", "1970年1月1日", "1970", "0000000001", "yesterday"]})
+    >>> dates.select(microseconds(pl.col("date"))).to_series().to_list()
+    [0, 0, 0, 1000000, None]
+    """
+    text = date.cast(pl.String).str.strip_chars()
+    named = text.str.replace(r"(GMT|UTC|UT)$", "+0000")
+    forms = (
+        _written(text.str.replace(_COMPACT, "${1}-${2}-${3}${4}")),
+        named.str.to_datetime("%a, %d %b %Y %H:%M:%S %z", strict=False, time_unit="us"),
+        text.str.to_date("%d %B %Y", strict=False).cast(pl.Datetime("us")),
+        text.str.to_date("%B %d, %Y", strict=False).cast(pl.Datetime("us")),
+    )
+    since_1970 = [
+        text.str.extract(rf"^(\d{{{digits}}})$").cast(pl.Int64) * scale
+        for digits, scale in (("9,10", 1_000_000), ("12,13", 1_000))
+    ]
+    return pl.coalesce([*(form.cast(pl.Int64) for form in forms), *since_1970])
+
+
+def _written(text: pl.Expr) -> pl.Expr:
+    """From the year on, as far as it goes; what is left out is the first there is."""
+    parts = text.str.extract_groups(_WRITTEN).struct
+    year, month, day, hour, minute, second, fraction, zone_hours, zone_minutes = (
+        parts.field(str(group)) for group in range(1, 10)
+    )
+    month, day = (part.fill_null("1").str.zfill(2) for part in (month, day))
+    clock = [hour.fill_null("0").str.zfill(2), pl.lit(":"), minute.fill_null("00"), second.fill_null(":00")]
+    zone = [zone_hours.fill_null("+00"), pl.lit(":"), zone_minutes.fill_null("00")]
+    iso = pl.concat_str(
+        [year, pl.lit("-"), month, pl.lit("-"), day, pl.lit("T"), *clock, fraction.fill_null(".0"), *zone]
+    )
+    return iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us")
