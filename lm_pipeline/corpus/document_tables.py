@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.personal_data.redaction import COUNTS as PERSONAL_DATA
+from lm_pipeline.corpus.tables import slices_of_bytes
 from lm_pipeline.corpus.url_rules import COLUMNS as URLS
 
 TOP_NGRAMS = (2, 3, 4)
@@ -124,8 +125,8 @@ _REPEATING = {
 """By column, the paths of what is stored once a value."""
 
 
-_PAGE_BYTES = 256 * 1024
-_PAGE_CHECK_ROWS = 64  # how often the size is looked at
+_GROUP_BYTES = 1 << 20
+"""Texts in a row group: who wants one document's text unpacks what stands around it, and no more."""
 
 
 class TableWriter:
@@ -142,9 +143,6 @@ class TableWriter:
             compression_level=3,
             use_dictionary=repeating,  # pyright: ignore[reportArgumentType] - the stubs know booleans only
             write_statistics=["record"],  # pyright: ignore[reportArgumentType]
-            # Small pages: who wants one document's text unpacks what stands around it, and no megabytes.
-            data_page_size=_PAGE_BYTES,
-            write_batch_size=_PAGE_CHECK_ROWS,
         )
         self._schema = schema
         self.num_rows = 0
@@ -156,10 +154,14 @@ class TableWriter:
         self._writer.close()
 
     def write(self, rows: pl.DataFrame) -> None:
-        """Append one row group, if there is a row. Columns that the table does not have are left out."""
-        if len(rows):
-            self._writer.write_table(_to_arrow(rows.select(self._schema.names())), row_group_size=len(rows))
-            self.num_rows += len(rows)
+        """Append rows: a row group, or as many as their texts fill. Columns that the table lacks are left out."""
+        rows = rows.select(self._schema.names())
+        table = _to_arrow(rows)
+        has_texts = self._schema.get("text") == pl.String
+        for own in slices_of_bytes(rows["text"], _GROUP_BYTES) if has_texts else [slice(len(rows))]:
+            if len(group := table[own]):
+                self._writer.write_table(group, row_group_size=len(group))
+        self.num_rows += len(rows)
 
 
 def _to_arrow(rows: pl.DataFrame) -> pa.Table:

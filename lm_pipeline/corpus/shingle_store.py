@@ -7,44 +7,67 @@ and mapped from it: what is resident are the pages that are being compared, and 
 import functools
 import mmap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.columns import Columns
 from lm_pipeline.corpus.minhash import shingle_sets
-from lm_pipeline.corpus.text_pages import TextPage, text_pages
 from lm_pipeline.corpus.threads import in_threads
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A row group of a part in which texts are wanted: `rows`, by their place in it, ascending."""
+
+    path: Path
+    metadata: pq.FileMetaData
+    number: int
+    rows: NDArray[np.int64]
+
+    def texts(self) -> list[str]:
+        with pq.ParquetFile(self.path, metadata=self.metadata) as file:
+            table = file.read_row_group(self.number, columns=["text"], use_threads=False)
+        return table.column("text").take(pa.array(self.rows)).to_pylist()
 
 
 def map_texts(
     columns: Columns, documents: Sequence[Path], rows: NDArray[np.int64], work: Callable[[list[str]], Any]
 ) -> Iterator[tuple[NDArray[np.int64], Any]]:
-    """What a function makes of the texts of some documents, page by page, in as many threads as there are cores.
+    """What a function makes of the texts of some documents, in as many threads as there are cores.
+
+    Only the row groups that hold them are read, which are small (`document_tables.TableWriter`).
 
     Args:
         columns: `part` and `row` of N documents.
         documents: of each part, the file with the texts.
         rows: the wanted ones of the N, each once (int64).
-        work: what is called with the wanted texts of each page.
+        work: what is called with the wanted texts of each row group.
 
     Yields:
-        The rows of a page, and what `work` has returned.
+        The rows of a row group, and what `work` has returned.
     """
     rows = rows[np.lexsort((columns["row"][rows], columns["part"][rows]))]
     parts, begins = np.unique(columns["part"][rows], return_index=True)
 
-    def pages() -> Iterator[tuple[NDArray[np.int64], TextPage]]:
+    def groups() -> Iterator[tuple[NDArray[np.int64], _Group]]:
         for part, begin, end in zip(parts.tolist(), begins, [*begins[1:], len(rows)], strict=False):
-            at = begin
-            for page in text_pages(documents[part], columns["row"][rows[begin:end]].astype(np.int64)):
-                yield rows[at : at + len(page.rows)], page
-                at += len(page.rows)
+            metadata = pq.read_metadata(documents[part])
+            ends = np.cumsum([metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)])
+            places = columns["row"][rows[begin:end]].astype(np.int64)
+            numbers, firsts = np.unique(np.searchsorted(ends, places, side="right"), return_index=True)
+            for number, first, last in zip(numbers.tolist(), firsts, [*firsts[1:], len(places)], strict=False):
+                before = ends[number - 1] if number else 0
+                group = _Group(documents[part], metadata, number, places[first:last] - before)
+                yield rows[begin + first : begin + last], group
 
-    return in_threads(lambda found: (found[0], work(found[1].texts())), pages())
+    return in_threads(lambda found: (found[0], work(found[1].texts())), groups())
 
 
 class ShingleStore:

@@ -1,18 +1,17 @@
-"""Texts are found by their rows: in small pages and large ones, in several row groups, in parts in any order."""
+"""Texts are found by their rows: in small row groups and large ones, in parts in any order."""
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_pipeline.corpus.columns import write_columns
+from lm_pipeline.corpus.columns import Columns, write_columns
 from lm_pipeline.corpus.document_tables import TableWriter
 from lm_pipeline.corpus.shingle_store import map_texts
-from lm_pipeline.corpus.text_pages import text_pages
-from lm_pipeline.errors import InputError
 from tests.unit.corpus.parts import named, write_documents
 
 TEXT = st.sampled_from(["", "法律", "Straße", "The law.", "一部很长的法律。" * 4000, "A long page of words. " * 9000])
@@ -23,42 +22,43 @@ def rows_of(texts: list[str]) -> pl.DataFrame:
     return pl.DataFrame({"file": "f", "record": range(len(texts)), "text": texts}, schema=SCHEMA)
 
 
-@given(st.lists(st.lists(TEXT, max_size=150), max_size=3), st.randoms(use_true_random=False))
+def write_parts(folder: Path, parts: list[pl.DataFrame]) -> tuple[Columns, list[Path]]:
+    """Each in a file of its own, all rows kept."""
+    paths = []
+    for number, rows in enumerate(parts):
+        (folder / f"{number}").mkdir()
+        paths.append(folder / f"{number}" / "documents.parquet")
+        with TableWriter(paths[-1], SCHEMA) as file:
+            for piece in rows.iter_slices(60):
+                file.write(piece)
+    return write_columns([[[path] for path in paths]], {"part": np.uint32, "row": np.uint32}, folder), paths
+
+
+@given(st.lists(st.lists(TEXT, max_size=150), min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_any_texts_are_read_by_their_rows(
-    tmp_path_factory: pytest.TempPathFactory, groups: list[list[str]], random: np.random.Generator
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[str]], random: np.random.Generator
 ) -> None:
-    path = tmp_path_factory.mktemp("pages") / "documents.parquet"
-    with TableWriter(path, SCHEMA) as file:
-        for texts in groups:
-            file.write(rows_of(texts))
-    everything = [text for texts in groups for text in texts]
-    wanted = [row for row in range(len(everything)) if random.random() < 0.2]
-    pages = text_pages(path, np.array(wanted, np.int64))
-    assert [text for page in pages for text in page.texts()] == [everything[row] for row in wanted]
+    columns, paths = write_parts(tmp_path_factory.mktemp("parts"), [rows_of(texts) for texts in parts])
+    everything = [text for texts in parts for text in texts]
+    place = {(p, r): text for p, texts in enumerate(parts) for r, text in enumerate(texts)}
+    wanted = np.array([row for row in range(len(everything)) if random.random() < 0.2], np.int64)
+    random.shuffle(wanted)
+    found = {
+        row: text
+        for rows, texts in map_texts(columns, paths, wanted, list)
+        for row, text in zip(rows.tolist(), texts, strict=True)
+    }
+    assert found == {row: place[int(columns["part"][row]), int(columns["row"][row])] for row in wanted.tolist()}
 
 
 @pytest.mark.parametrize("sentence", ["A sentence of a review, as there are many. ", "这是一段评论，这样的有很多。"])
-def test_one_text_of_a_part_costs_one_page(tmp_path: Path, sentence: str) -> None:
-    generator = np.random.default_rng(0)
-    texts = [sentence * 20 + " ".join(map(str, generator.integers(0, 10**9, 300))) for _ in range(4000)]
-    write_documents(tmp_path / "documents.parquet", rows_of(texts))
-    (page,) = text_pages(tmp_path / "documents.parquet", np.array([3210]))
-    assert page.texts() == [texts[3210]]
-    assert 20 * len(page.packed) < (tmp_path / "documents.parquet").stat().st_size
-
-
-def test_a_file_of_another_writer_is_refused(tmp_path: Path) -> None:
-    rows_of(["The law.", "法律", "法律"] * 100).write_parquet(tmp_path / "documents.parquet")
-    with pytest.raises(InputError, match="its pages of texts cannot be found"):
-        text_pages(tmp_path / "documents.parquet", np.array([7]))
-
-
-def test_a_null_is_no_text(tmp_path: Path) -> None:
-    with TableWriter(tmp_path / "documents.parquet", SCHEMA) as file:
-        file.write(pl.DataFrame({"file": "f", "record": [0, 1], "text": ["法律", None]}, schema=SCHEMA))
-    (page,) = text_pages(tmp_path / "documents.parquet", np.array([0]))
-    with pytest.raises(InputError, match="cannot be read"):
-        page.texts()
+def test_one_text_of_a_part_costs_one_small_row_group(tmp_path: Path, sentence: str) -> None:
+    texts = [f"{number} {sentence * 100}" for number in range(4000)]
+    columns, paths = write_parts(tmp_path, [rows_of(texts)])
+    metadata = pq.read_metadata(paths[0])
+    assert max(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)) < 400
+    ((rows, found),) = map_texts(columns, paths, np.array([3210]), list)
+    assert (rows.tolist(), found) == ([3210], [texts[3210]])
 
 
 @pytest.mark.parametrize("word", ["law", "法律"])
