@@ -184,9 +184,10 @@ def compare_verdicts(documents: pl.DataFrame, language: str, words: str, folder:
 def redecide(documents: pl.DataFrame, folder: Path, num_documents: int = 1_000_000) -> Iterator[dict]:
     """Documents per second that are decided anew from stored statistics, file to file."""
     absent = {name: pl.lit(None, dtype=pl.String) for name in ("target", "title", "url")}
-    searched = redacted(documents.with_columns(**absent, profile=pl.lit("english")), PersonalData())
+    searched = redacted(
+        documents.with_columns(**absent, profile=pl.lit("english"), language=pl.lit("en")), PersonalData()
+    )
     measured = measure(searched.with_columns(count_blocked(documents["text"], TERMS)), None).with_columns(
-        language=pl.lit("en"),
         language_confidence=pl.lit(0.99, dtype=pl.Float32),
         num_bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
         **{ROW_DIGEST: pl.lit(bytes(range(32)))},

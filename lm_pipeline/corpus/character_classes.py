@@ -1,4 +1,4 @@
-"""What a character is to the quality rules: a letter, a space, the end of a line or sentence, a stop word.
+"""What a character is to the quality rules: a letter, a space, the end of a line or sentence.
 
 Classes come from Python's own Unicode tables, as for `corpus/words.py`.
 """
@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from lm_pipeline.corpus.words import IDEOGRAPHS
 
-CHINESE_STOP_WORDS = tuple("的年在月是和日了於·為有被人中为他與後也而由")
-"""Of FineWeb-2, `cmn_Hani`."""
 TERMINAL_PUNCTUATION = ".?!\"'。？！”’…」』．｡؟۔।॥።։"
 """What a finished line ends in: C4's signs, their Chinese and Japanese forms, and some of other scripts."""
 BULLETS = "•●▪‣◦-"
@@ -20,7 +18,7 @@ _SENTENCE_ENDS = ".!?。！？｡．"
 _CLOSERS = "\"')]}”’」』】）》〉"
 
 SPACE, CJK, LETTER_OR_DIGIT, LETTER, LOWER = 1, 2, 4, 8, 16
-TERMINAL, CLOSER, BULLET, ASCII_WORD, STOP, ENDS_SENTENCE = 32, 64, 128, 256, 512, 1024
+TERMINAL, CLOSER, BULLET, ASCII_WORD, ENDS_SENTENCE = 32, 64, 128, 256, 512
 _NUM_CLASSES = 0x200000  # every value that four UTF-8 bytes can decode to
 
 
@@ -43,7 +41,6 @@ def character_classes() -> NDArray[np.uint16]:
         (TERMINAL_PUNCTUATION, TERMINAL),
         (_CLOSERS, CLOSER),
         (BULLETS, BULLET),
-        (CHINESE_STOP_WORDS, STOP),
         (_SENTENCE_ENDS, ENDS_SENTENCE),
     ):
         table[[ord(character) for character in characters]] |= bit

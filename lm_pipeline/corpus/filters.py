@@ -1,10 +1,10 @@
 """Quality rules: which documents are kept, and every reason why one is not.
 
 Four rule sets, named after `datatrove`'s reasons: Gopher's quality and repetition rules (Rae et al. 2021, "Scaling
-Language Models", table A1), C4's (Raffel et al. 2020) and FineWeb's (Penedo et al. 2024); for Chinese with the
-thresholds and stop words of FineWeb-2's `cmn_Hani`. Everything is measured, whatever is switched on; of the sets that
-are, all rules are evaluated, so a rejected document carries every reason, not the first. A value on the threshold is
-kept.
+Language Models", table A1), C4's (Raffel et al. 2020) and FineWeb's (Penedo et al. 2024); for Chinese and Japanese with
+the thresholds of FineWeb-2's `cmn_Hani` and `jpn_Jpan`, and everywhere with the stop words of the document's own
+language. Everything is measured, whatever is switched on; of the sets that are, all rules are evaluated, so a rejected
+document carries every reason, not the first. A value on the threshold is kept.
 
 **What a word is here.** The thresholds were set on words between white space, which Chinese does not write. So a Han
 or Kana character is a *token* of its own, and outside such text a token is a maximal run without white space, its
@@ -27,13 +27,15 @@ import polars as pl
 from lm_pipeline.corpus.document_tables import DUPLICATE_NGRAMS, REASON, STATISTICS, TOP_NGRAMS
 from lm_pipeline.corpus.list_columns import lists_by_row
 from lm_pipeline.corpus.personal_data.find import KINDS
+from lm_pipeline.corpus.stop_words import STOP_CHARACTERS, count_stop_characters
 from lm_pipeline.corpus.text_statistics import count_texts
 from lm_pipeline.errors import SpecError, nearest
 from lm_pipeline.specs.cleaning import PROFILES, Cleaning, CustomRule, RuleSet
 
 PROFILE_LANGUAGES: Mapping[str, tuple[str, ...]] = {
     "english": ("en",),
-    "chinese": ("zh", "ja", "yue", "wuu"),
+    "chinese": ("zh", "yue", "wuu"),
+    "japanese": ("ja",),
     "none": ("th", "lo", "km", "my", "bo", "dz"),
 }
 """By profile, the languages that it judges; every other one gets `other`. Rules that count words cannot judge scripts
@@ -110,14 +112,15 @@ def with_statistics(documents: pl.DataFrame) -> pl.DataFrame:
     """Add what the rules measure.
 
     Args:
-        documents: with `text`, normalised, and `profile`.
+        documents: with `text`, normalised, `language` and `profile`.
 
     Returns:
         The same rows with those columns of `STATISTICS` that follow from the text. A ratio is null where there is
         nothing to divide by.
     """
     counts = {name: pl.Series(numbers) for name, numbers in count_texts(documents["text"]).items()}
-    counted = pl.DataFrame(counts).with_columns(documents["text"], documents["profile"])
+    counted = pl.DataFrame(counts).with_columns(documents["text"])
+    stop_characters = count_stop_characters(documents["text"], _stop_word_languages(documents))
     count = pl.col
     measured = counted.select(
         num_characters="characters",
@@ -131,7 +134,7 @@ def with_statistics(documents: pl.DataFrame) -> pl.DataFrame:
         bullet_lines=_ratio("bullet_lines", count("newlines") + 1),
         ellipsis_lines=_ratio("ellipsis_lines", count("newlines") + 1),
         alpha_words=_ratio("alpha_tokens", count("tokens")),
-        num_stop_words=pl.when(profile="chinese").then("chinese_stop_words").otherwise("english_stop_words"),
+        num_stop_words=pl.coalesce(stop_characters, "english_stop_words"),
         duplicate_lines=_ratio("duplicate_lines", count("lines")),
         duplicate_paragraphs=_ratio("duplicate_paragraphs", count("paragraphs")),
         duplicate_line_characters=_ratio("duplicate_line_characters", count("characters")),
@@ -149,6 +152,14 @@ def with_statistics(documents: pl.DataFrame) -> pl.DataFrame:
         newline_ratio=_ratio("newlines", count("tokens")),
     )
     return documents.with_columns(measured)
+
+
+def _stop_word_languages(documents: pl.DataFrame) -> pl.Series:
+    """Whose stop words of one character each row meets: its own language's, else its profile's; null under others."""
+    language, profile = pl.col("language"), pl.col("profile")
+    of_profile = profile.replace_strict({"chinese": "zh", "japanese": "ja"}, default=None, return_dtype=pl.String)
+    own = pl.when(of_profile.is_not_null() & language.is_in(list(STOP_CHARACTERS))).then(language)
+    return documents.select(pl.coalesce(own, of_profile)).to_series()
 
 
 def _ratio(part: str, whole: pl.Expr) -> pl.Expr:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from lm_pipeline.corpus.character_classes import (
     ASCII_WORD,
     BULLET,
-    CHINESE_STOP_WORDS,
     CJK,
     CLOSER,
     ENDS_SENTENCE,
@@ -19,7 +18,6 @@ from lm_pipeline.corpus.character_classes import (
     LETTER_OR_DIGIT,
     LOWER,
     SPACE,
-    STOP,
     TERMINAL,
     character_classes,
 )
@@ -55,7 +53,6 @@ COUNTS = (
     "sentences",
     "curly_brackets",
     "english_stop_words",
-    "chinese_stop_words",
     "top_2gram_characters",
     "top_3gram_characters",
     "top_4gram_characters",
@@ -70,7 +67,7 @@ COUNTS = (
 _CHARACTERS, _TOKENS, _WORDS, _WORD_CHARACTERS, _ALPHA, _HASHES, _ELLIPSES, _NEWLINES = range(8)
 _BULLET_LINES, _ELLIPSIS_LINES, _LINES, _PUNCTUATED, _SHORT, _LINE_CHARACTERS, _DUPLICATE_LINES = range(8, 15)
 _DUPLICATE_LINE_CHARACTERS, _PARAGRAPHS, _DUPLICATE_PARAGRAPHS, _DUPLICATE_PARAGRAPH_CHARACTERS = range(15, 19)
-_SENTENCES, _CURLY_BRACKETS, _ENGLISH_STOP_WORDS, _CHINESE_STOP_WORDS, _NGRAMS = range(19, 24)
+_SENTENCES, _CURLY_BRACKETS, _ENGLISH_STOP_WORDS, _NGRAMS = range(19, 23)
 _GENERATIONS = 2 + len(COUNTS) - _NGRAMS  # of the hash table, for one text
 
 _BREAK = SPACE | CJK
@@ -89,7 +86,6 @@ def _packed(word: str) -> int:
 
 
 _ENGLISH = np.array([_packed(word) for word in ENGLISH_STOP_WORDS], np.int64)
-_CHINESE = np.array([ord(character) for character in CHINESE_STOP_WORDS], np.int64)
 
 
 # Below, each part of the scan is a small machine: its state, which carries its counts, and one character give the next
@@ -206,11 +202,11 @@ def _end_paragraph(paragraph, paragraphs, out):
 @numba.njit(cache=True, nogil=True)
 def _scan(data, span, tables, words, lines, paragraphs, out):
     """Count one text in one pass over its bytes, and list the hashes and lengths of its tokens, lines, paragraphs."""
-    classes, english, chinese = tables
+    classes, english = tables
     token, signs, sentence = (_SEED, 0, 0), (0, 0, 0, 0, 0), (0, 0, 0, 0)
     # The run is one of ASCII letters and digits: its length and last eight bytes.
     run, line, paragraph = (0, 0), (_SEED, 0, 0, 0, 1, 0), (_SEED, 0)
-    characters, english_seen, chinese_seen = 0, 0, 0
+    characters, english_seen = 0, 0
     at, end = span
     while at <= end:
         code, is_last = _NEWLINE, at == end
@@ -228,8 +224,6 @@ def _scan(data, span, tables, words, lines, paragraphs, out):
         elif run[0]:
             english_seen |= _bit(run[1], english)
             run = (0, 0)
-        if class_ & STOP:
-            chinese_seen |= _bit(code, chinese)
         if class_ & _BREAK:
             token = _end_token(token, code, class_, words, out)
         else:
@@ -245,7 +239,7 @@ def _scan(data, span, tables, words, lines, paragraphs, out):
         line = (_SEED, 0, 0, 0, 1, line[5])
     out[_CHARACTERS], out[_SENTENCES], out[_BULLET_LINES] = characters, sentence[3], line[5]
     out[_ELLIPSES], out[_HASHES], out[_CURLY_BRACKETS] = signs[2:]
-    out[_ENGLISH_STOP_WORDS], out[_CHINESE_STOP_WORDS] = _num_bits(english_seen), _num_bits(chinese_seen)
+    out[_ENGLISH_STOP_WORDS] = _num_bits(english_seen)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -297,5 +291,5 @@ def count_texts(texts: Texts) -> dict[str, NDArray[np.int64]]:
     """
     data, offsets = utf8_buffers(texts)
     counts = np.zeros((len(offsets) - 1, len(COUNTS)), np.int64)
-    _count(data, offsets, (character_classes(), _ENGLISH, _CHINESE), counts)
+    _count(data, offsets, (character_classes(), _ENGLISH), counts)
     return dict(zip(COUNTS, np.ascontiguousarray(counts.T), strict=True))

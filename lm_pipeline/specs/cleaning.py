@@ -33,7 +33,7 @@ class QualityRules(Spec):
     min_alpha_words: Fraction | None = 0.8
     """Gopher: smallest fraction of words with at least one letter."""
     min_stop_words: Int | None = 2
-    """Gopher: fewest distinct stop words of the profile's language."""
+    """Gopher: fewest distinct stop words of the document's language."""
 
     max_duplicate_lines: Fraction | None = 0.30
     """Gopher repetition: largest fraction of lines that repeat an earlier one."""
@@ -120,6 +120,39 @@ class ChineseQualityRules(QualityRules):
     """FineWeb: smallest confidence of the language."""
 
 
+class JapaneseQualityRules(ChineseQualityRules):
+    """The same rules with the thresholds of FineWeb-2's `jpn_Jpan`: Kana repeat oftener than Han."""
+
+    min_alpha_words: Fraction | None = 0.759
+    """Gopher: smallest fraction of words with at least one letter."""
+    max_duplicate_lines: Fraction | None = 0.375
+    """Gopher repetition: largest fraction of lines that repeat an earlier one."""
+    max_top_2gram: Fraction | None = 0.121
+    """Gopher repetition: largest fraction of characters in the most frequent 2-gram of words."""
+    max_top_3gram: Fraction | None = 0.129
+    """Gopher repetition: the same for 3-grams."""
+    max_top_4gram: Fraction | None = 0.145
+    """Gopher repetition: the same for 4-grams."""
+    max_duplicate_5grams: Fraction | None = 0.307
+    """Gopher repetition: largest fraction of characters in 5-grams of words that occurred before."""
+    max_duplicate_6grams: Fraction | None = 0.283
+    """Gopher repetition: the same for 6-grams."""
+    max_duplicate_7grams: Fraction | None = 0.264
+    """Gopher repetition: the same for 7-grams."""
+    max_duplicate_8grams: Fraction | None = 0.248
+    """Gopher repetition: the same for 8-grams."""
+    max_duplicate_9grams: Fraction | None = 0.234
+    """Gopher repetition: the same for 9-grams."""
+    max_duplicate_10grams: Fraction | None = 0.223
+    """Gopher repetition: the same for 10-grams."""
+    min_punctuated_lines: Fraction | None = 0.167
+    """FineWeb: smallest fraction of lines that end in terminal punctuation."""
+    max_newline_ratio: Float | None = 0.162
+    """FineWeb: most line breaks per word."""
+    min_language_confidence: Fraction | None = 0.886
+    """FineWeb: smallest confidence of the language."""
+
+
 class OtherQualityRules(QualityRules):
     """The same rules without those that ask for English: its stop words, the length of its words, its punctuation."""
 
@@ -128,7 +161,7 @@ class OtherQualityRules(QualityRules):
     max_mean_word_length: Float | None = None
     """Gopher: largest mean word length in characters."""
     min_stop_words: Int | None = None
-    """Gopher: fewest distinct stop words of the profile's language."""
+    """Gopher: fewest distinct stop words of the document's language."""
     min_sentences: Int | None = None
     """C4: fewest sentences."""
     min_punctuated_lines: Fraction | None = None
@@ -137,8 +170,14 @@ class OtherQualityRules(QualityRules):
 
 ENGLISH = QualityRules()
 CHINESE = ChineseQualityRules()
+JAPANESE = JapaneseQualityRules()
 OTHER = OtherQualityRules()
-PROFILES: dict[str, QualityRules] = {"english": ENGLISH, "chinese": CHINESE, "other": OTHER}
+PROFILES: dict[str, QualityRules] = {
+    "english": ENGLISH,
+    "chinese": CHINESE,
+    "japanese": JAPANESE,
+    "other": OTHER,
+}
 """Cleaning profiles by name. `auto` takes a document's profile from its language."""
 
 RuleSet = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]
@@ -234,7 +273,7 @@ class PersonalData(Spec):
 class Cleaning(Spec):
     """How a document becomes clean and when it is rejected."""
 
-    profile: Literal["auto", "english", "chinese", "other", "none"] = "auto"
+    profile: Literal["auto", "english", "chinese", "japanese", "other", "none"] = "auto"
     """Thresholds to apply; `auto` chooses per document by language, `none` only normalises and measures."""
     rules: tuple[RuleSet, ...] = ("gopher_quality",)
     """Rule sets that reject. Web text wants all of them; everything is measured, whatever is switched on."""
@@ -266,13 +305,15 @@ class Cleaning(Spec):
     english: QualityRules = ENGLISH
     """Thresholds of the English profile."""
     chinese: ChineseQualityRules = CHINESE
-    """Thresholds of the Chinese profile, which Japanese shares: in both a character is a word."""
+    """Thresholds of the Chinese profile, which Cantonese and Wu share: a character is a word."""
+    japanese: JapaneseQualityRules = JAPANESE
+    """Thresholds of the Japanese profile: a character is a word, Kana included."""
     other: OtherQualityRules = OTHER
     """Thresholds of every other language that separates its words; one that does not has no profile."""
 
 
 DECIDING_FIELDS = frozenset(
-    {"rules", "min_characters", "max_characters", "languages", "custom", "english", "chinese", "other"}
+    {"rules", "min_characters", "max_characters", "languages", "custom", "english", "chinese", "japanese", "other"}
 )
 """Fields of `Cleaning` that only decide by what was measured: after a change of them no text is cleaned again."""
 

@@ -76,20 +76,30 @@ BROKEN_BY_RULE = {
 }
 
 
+JAPANESE_TEXT = (
+    "私は昨日、友だちと一緒に駅のそばにあるレストランへ行って、おいしいカレーを食べました。とても楽しかったので、"
+    "また来週も行きたいと思います。"
+)
+CANTONESE_TEXT = (
+    "我哋琴日去咗睇戲，佢哋話啲嘢好好食，跟住就喺街邊買嘢飲，大家都好開心，唔知幾時先至可以再嚟一次，聽日又要返工嘞。"
+)
+KOREAN_TEXT = "강은 오래전부터 마을을 지나 흐르고 사람들은 매일 강가를 걸어 일하러 갑니다. " * 6
+
 BOTH = ("english", "chinese")
 """The profiles that every rule has its texts for, in this order."""
 
 
-def measured(texts, profile, confidence=0.5):
-    frame = pl.DataFrame({"text": texts, "profile": profile}, schema={"text": pl.String, "profile": pl.String})
-    return with_statistics(frame).with_columns(
-        language=pl.lit("zh" if profile == "chinese" else "en"),
-        language_confidence=pl.lit(confidence, dtype=pl.Float32),
+def measured(texts, profile, confidence=0.5, language=None):
+    frame = pl.DataFrame(
+        {"text": texts, "profile": profile, "language": language or ("zh" if profile == "chinese" else "en")},
+        schema={"text": pl.String, "profile": pl.String, "language": pl.String},
     )
+    return with_statistics(frame).with_columns(language_confidence=pl.lit(confidence, dtype=pl.Float32))
 
 
-def reasons_of(text, profile, cleaning=None, confidence=0.5):
-    return with_reasons(measured([text.strip()], profile, confidence), cleaning or Cleaning())["reasons"].to_list()[0]
+def reasons_of(text, profile, cleaning=None, confidence=0.5, language=None):
+    rows = measured([text.strip()], profile, confidence, language)
+    return with_reasons(rows, cleaning or Cleaning())["reasons"].to_list()[0]
 
 
 def only(rule, profile, **changes):
@@ -203,15 +213,46 @@ def test_the_english_profile_rejects_chinese_prose_so_the_profile_follows_the_la
     assert reasons_of(CHINESE_TEXT, "english")
     languages = pl.DataFrame({"language": ["zh", "ja", "yue", "en", "ru", "th", "und"]})
     chosen = languages.select(choose_profile(pl.col("language"), Cleaning())).to_series().to_list()
-    assert chosen == ["chinese", "chinese", "chinese", "english", "other", "none", "other"]
+    assert chosen == ["chinese", "japanese", "chinese", "english", "other", "none", "other"]
+
+
+@pytest.mark.parametrize(
+    ("text", "profile", "language"),
+    [
+        (JAPANESE_TEXT, "japanese", "ja"),
+        (JAPANESE_TEXT, "chinese", "ja"),
+        (CANTONESE_TEXT, "chinese", "yue"),
+        (KOREAN_TEXT, "other", "ko"),
+        (KOREAN_TEXT, "none", "ko"),
+    ],
+)
+def test_a_document_meets_the_stop_words_of_its_own_language(text, profile, language):
+    assert measured([text], "chinese", language="zh")["num_stop_words"].item() < 2  # of Mandarin
+    assert reasons_of(text, profile, language=language) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("猫犬鳥魚" * 15, "ja"), ("食飯飲茶" * 15, "yue"), ("吃饭喝茶" * 15, "wuu"), ("吃饭喝茶" * 15, "zh")],
+)
+def test_a_list_without_stop_words_is_rejected_in_every_language_that_has_some(text, language):
+    profile = "japanese" if language == "ja" else "chinese"
+    assert [reason["rule"] for reason in reasons_of(text, profile, language=language)] == ["gopher_too_few_stop_words"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "language", "number"), [("chinese", "en", 2), ("japanese", "en", 1), ("english", "zh", 1)]
+)
+def test_without_stop_words_of_its_own_a_document_meets_those_of_its_profile(profile, language, number):
+    assert measured(["The 的是の"], profile, language=language)["num_stop_words"].item() == number
 
 
 @pytest.mark.parametrize("name", ["fra", "rus", "deu_1901", "kor", "hin", "tur", "vie", "arb", "swh", "jpn"])
 def test_a_text_in_another_language_meets_no_rule_of_english(name, shared_data):
     text = (shared_data / f"small/langid/{name}.txt").read_text("utf-8")
-    profile = "chinese" if name == "jpn" else "other"
+    profile, language = ("japanese", "ja") if name == "jpn" else ("other", "xx")
     rules = Cleaning(rules=("gopher_quality", "fineweb"))
-    assert reasons_of(normalise(text), profile, rules, confidence=0.9) == []
+    assert reasons_of(normalise(text), profile, rules, confidence=0.9, language=language) == []
     assert reasons_of("12 34 # #\n" * 50, "other")
 
 
