@@ -40,12 +40,14 @@ SCRIPTS = {
 }
 """Scripts that one language writes nearly alone. Latin, Cyrillic, Arabic, Devanagari are shared: the classifier's."""
 
+_IN_HAN = ("zh", "ja", "yue", "wuu")
 _DECISIVE_SHARE = 0.5
 _KANA_SHARE = 0.15  # Japanese prose has 40 % and more; Chinese quotes a little at most
 _JAPANESE_SHARE = 0.05  # of the Han characters, and two at least: titles and lists without Kana
 _CANTONESE_SHARE = 0.02  # of the Han characters, and two at least: written Cantonese has 8 % and more; others quote it
 _QUICK_CHARACTERS = 150  # a confident answer to these is right as often as one to the whole text
 _QUICK_CONFIDENCE = 0.9
+_PURE_SHARE = 0.9  # what has more of its script needs no second opinion on its confidence
 _MODEL_CHARACTERS = 600  # the classifier's answer no longer changes beyond a few sentences; its cost grows with length
 
 
@@ -58,16 +60,21 @@ def identify_language(texts: Sequence[str], scripts: pl.DataFrame | None = None)
 
     Returns:
         For each text an ISO 639-1 code (639-3 where there is none, as `yue`, Cantonese; `und` where there is no
-        letter) and a confidence from 0 to 1: the script's share of the words where the script decided, else the
-        classifier's probability.
+        letter) and a confidence from 0 to 1. Where the script decided: its share of the words or, in mixed text, the
+        classifier's probability of the languages that share it, if that is larger; terms in letters make a text no
+        less Chinese. Elsewhere the classifier's probability.
     """
     counts = count_scripts(texts) if scripts is None else scripts
-    answers = counts.select(code=_code_by_script(), confidence=_confidence()).rows()
-    rest = [index for index, (code, _) in enumerate(answers) if code is None]
+    answers = counts.select(code=_code_by_script(), confidence=_share()).rows()
+    rest = [index for index, (code, share) in enumerate(answers) if code is None or 0 < share < _PURE_SHARE]
     # The same short texts come again and again (headings, stubs): each is asked once.
-    found = {text: _by_model(text) for text in dict.fromkeys(texts[index] for index in rest)}
+    found: dict[str, tuple[str, float]] = {}
     for index in rest:
-        answers[index] = found[texts[index]]
+        text = texts[index]
+        if text not in found:
+            code, share = answers[index]
+            found[text] = _by_model(text) if code is None else (code, max(share, _probability(text, code)))
+        answers[index] = found[text]
     return answers
 
 
@@ -101,25 +108,38 @@ def _cjk_share() -> pl.Expr:
     return _CJK / (_CJK + pl.col("words") + pl.col("hangul"))
 
 
-def _confidence() -> pl.Expr:
+def _share() -> pl.Expr:
     share = pl.when(_cjk_share() >= _DECISIVE_SHARE).then(_cjk_share()).otherwise(_LARGEST / _LETTERS)
     return pl.when(_LETTERS > 0).then(share).otherwise(0.0)
 
 
 def _by_model(text: str) -> tuple[str, float]:
     middle = max(0, len(text) // 2 - _QUICK_CHARACTERS // 2)
-    code, confidence = _ask(text[middle : middle + _QUICK_CHARACTERS])
+    code, confidence = _ask(text[middle : middle + _QUICK_CHARACTERS])[0]
     if confidence < _QUICK_CONFIDENCE and len(text) > _QUICK_CHARACTERS:
-        code, confidence = _ask(text[:_MODEL_CHARACTERS])
+        code, confidence = _ask(text[:_MODEL_CHARACTERS])[0]
     return code, confidence
 
 
-def _ask(sample: str) -> tuple[str, float]:
-    labels, probabilities = _model().predict(sample.replace("\n", " "), k=1)
-    if not labels:
-        return UNDETERMINED, 0.0
+def _probability(text: str, code: str) -> float:
+    """The classifier's for a language or, of those in Han characters, for all: it is asked about begin, middle, end."""
+    piece = _MODEL_CHARACTERS // 3
+    middle = len(text) // 2 - piece // 2
+    whole = len(text) <= _MODEL_CHARACTERS
+    sample = text if whole else " ".join((text[:piece], text[middle : middle + piece], text[-piece:]))
+    wanted = _IN_HAN if code in _IN_HAN else (code,)
+    return round(sum(probability for found, probability in _ask(sample, len(_IN_HAN)) if found in wanted), 4)
+
+
+def _ask(sample: str, num_answers: int = 1) -> list[tuple[str, float]]:
+    """The classifier's most probable languages, at least one."""
+    labels, probabilities = _model().predict(sample.replace("\n", " "), k=num_answers)
     # Rounded, so that the last bits of another processor do not change a corpus.
-    return labels[0].removeprefix("__label__"), round(min(float(probabilities[0]), 1.0), 4)
+    answers = [
+        (label.removeprefix("__label__"), round(min(float(probability), 1.0), 4))
+        for label, probability in zip(labels, probabilities, strict=True)
+    ]
+    return answers or [(UNDETERMINED, 0.0)]
 
 
 @functools.cache

@@ -46,6 +46,30 @@ def test_chinese_with_english_terms_is_chinese_and_the_reverse():
     assert [code for code, _ in identify_language([chinese, english])] == ["zh", "en"]
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("我们使用 Kubernetes 和 Docker Compose 部署 Redis Cluster，然后用 Grafana 监控 Pod 的 CPU 与 Memory。", "zh"),
+        ("我们用 Python 和 NumPy 读取数据，再用 Matplotlib 画图。\n" * 40, "zh"),
+        (
+            "Kubernetes と Docker Compose を使って Redis Cluster をデプロイし、Grafana で Pod の CPU を監視します。",
+            "ja",
+        ),
+        ("Χρησιμοποιούμε το Kubernetes και το Docker Compose για να αναπτύξουμε το Redis Cluster εδώ.", "el"),
+    ],
+)
+def test_terms_in_letters_make_a_text_no_less_sure(text, code):
+    ((found, confidence),) = identify_language([text])
+    assert found == code
+    assert confidence > 0.9
+
+
+def test_a_text_half_in_another_language_is_not_sure():
+    ((code, confidence),) = identify_language([f"{SENTENCES['zh']} {SENTENCES['en']} " * 5])
+    assert code == "zh"
+    assert confidence < 0.65
+
+
 def test_line_feeds_do_not_disturb_the_classifier():
     assert identify_language([SENTENCES["en"].replace(" ", "\n")])[0][0] == "en"
 
