@@ -7,9 +7,9 @@ from html import unescape
 from typing import Any
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import DocumentNode, HTMLTree
+from resiliparse.parse.html import DocumentNode, ElementNode, HTMLTree
 
-from lm_pipeline.corpus.extraction.blocks import Block, join_blocks, parse_blocks
+from lm_pipeline.corpus.extraction.blocks import Block, join_blocks, parse_blocks, size_of
 from lm_pipeline.corpus.extraction.boilerplate import without_boilerplate
 from lm_pipeline.corpus.extraction.parsed import Removal
 
@@ -36,7 +36,11 @@ class Page:
 _CAPTIONS = ["figcaption", "[class*=caption i]", "[itemprop=caption]"]
 _ARTICLE_LINKS = "p a[rel], p a[class], blockquote[class*=twitter i]"
 _DOCBOOK_BOXES = ".sidebar > .titlepage"
-_SHALLOW_LISTS = ", ".join(f"body > {'* > ' * depth}p ~ ul" for depth in range(3))
+_SHALLOW_LISTS = "body > ul, body > * > ul, body > * > :not(li) > ul"
+_SHALLOW_TEXT_LISTS = ", ".join(f"body > {'* > ' * depth}p ~ ul" for depth in range(3)) + (
+    ", body > :is(main, article) > ul, body > * > :is(main, article) > ul, body > :is(main, article) > * > ul"
+)
+_LINE = 80  # letters
 _NUM_WRAPPERS = 4
 _OPEN_ANCHOR = re.compile(r"<a\b([^<>]*)/>", re.IGNORECASE)
 _LONE_CHARACTER = re.compile(
@@ -113,8 +117,8 @@ def _spare_text(document: DocumentNode) -> None:
     """Keep resiliparse from taking text for furniture.
 
     Links within paragraphs and quoted tweets are text whatever their class says ('tag', 'twitter'); a box in the text
-    is what DocBook calls a sidebar; a list beside paragraphs is text even where it stands so near the root that
-    resiliparse takes it for a menu.
+    is what DocBook calls a sidebar; a list beside paragraphs, in the page's main part or with long items is text even
+    where it stands so near the root that resiliparse takes it for a menu; where links are much of it, it goes anyway.
     """
     for element in document.query_selector_all(_DOCBOOK_BOXES):
         if box := element.parent_element:
@@ -123,14 +127,27 @@ def _spare_text(document: DocumentNode) -> None:
         for name in ("class", "rel"):
             if element.has_attribute(name):
                 element.remove_attribute(name)
-    for element in document.query_selector_all(_SHALLOW_LISTS):
-        outer = inner = document.create_element("div")
-        for _ in range(_NUM_WRAPPERS - 1):
-            wrapper = document.create_element("div")
-            inner.append_child(wrapper)
-            inner = wrapper
-        element.replace_with(outer)
-        inner.append_child(element)
+    for element in document.query_selector_all(_SHALLOW_TEXT_LISTS):
+        _wrap(element, document)
+    for element in filter(_has_long_items, document.query_selector_all(_SHALLOW_LISTS)):
+        _wrap(element, document)
+
+
+def _wrap(element: ElementNode, document: DocumentNode) -> None:
+    """Put an element deeper into the page."""
+    outer = inner = document.create_element("div")
+    for _ in range(_NUM_WRAPPERS - 1):
+        wrapper = document.create_element("div")
+        inner.append_child(wrapper)
+        inner = wrapper
+    element.replace_with(outer)
+    inner.append_child(element)
+
+
+def _has_long_items(element: ElementNode) -> bool:
+    """Whether a list's items are longer than a line, in the mean."""
+    text = " ".join((element.text or "").split())
+    return size_of(text) > _LINE * max(1, len(element.query_selector_all("li")))
 
 
 def _first(document: DocumentNode, selector: str, attributes: tuple[str, ...] = ("content",)) -> str | None:

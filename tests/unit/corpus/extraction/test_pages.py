@@ -58,6 +58,44 @@ def test_a_list_near_the_root_of_a_plain_page_is_text():
     assert "another thing" in extract_page(html).text
 
 
+@pytest.mark.parametrize("frame", ["{}", "<div>{}</div>", "<div><div>{}</div></div>"])
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (SENTENCE.strip(), SENTENCE.strip(" .")),
+        (SATZ, "第二句也是正文，不过短一些，而且不是菜单。"),
+        (
+            f"これは記事の文です。{'長い文なので、メニューではありません。' * 2}",
+            "短い文ですが、これも記事の本文の一部です。",
+        ),
+        (f"이것은 기사의 문장입니다. {'길어서 메뉴가 아닙니다. ' * 4}".strip(), "짧지만 이것도 본문의 한 부분입니다."),
+    ],
+)
+def test_a_list_of_long_items_is_text_whatever_comes_before_it(frame, one, two):
+    html = f"<body>{frame.format(f'<h2>Summary</h2><ul><li>{one}</li><li>{two}</li></ul>')}</body>"
+    assert extract_page(html).text.replace("\n\n", "\n") == f"Summary\n- {one}\n- {two}"
+
+
+@pytest.mark.parametrize(
+    "frame", ["<main>{}</main>", "<main><article>{}</article></main>", "<main><div>{}</div></main>"]
+)
+@pytest.mark.parametrize("items", [("2 eggs", "flour"), ("鸡蛋两个", "面粉")])
+def test_a_list_of_the_main_part_is_text(frame, items):
+    one, two = items
+    html = f"<body>{frame.format(f'<h2>Summary</h2><ul><li>{one}</li><li>{two}</li></ul><p>{SENTENCE}</p>')}</body>"
+    assert f"- {one}\n- {two}" in extract_page(html).text
+
+
+@pytest.mark.parametrize(
+    "items", [("Home", "About us", "Contact"), ("首页", "关于我们", "联系方式"), ("Version 1.0", "版本 2.0", "v. 3")]
+)
+def test_a_menu_near_the_root_goes(items):
+    menu = "".join(f"<li>{item}</li>" for item in items)
+    linked = "".join(f"<li><a href=/x>{item}: {SENTENCE}</a></li>" for item in items)
+    html = f"<body><ul>{menu}</ul><ul>{linked}</ul><div><p>{SATZ * 2}</p></div><ul>{menu}</ul></body>"
+    assert extract_page(html).text == SATZ * 2
+
+
 @pytest.mark.parametrize(
     ("markup", "text"),
     [
