@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from lm_pipeline.errors import InputError
+from lm_pipeline.corpus.url_rules import listed_hosts
+from lm_pipeline.errors import InputError, SpecError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.cleaning import Cleaning
 
@@ -19,19 +20,29 @@ def with_lists(cleaning: Cleaning, home: Home) -> Cleaning:
     """The same cleaning with what its files list written out.
 
     Raises:
-        InputError: a file is missing or is no UTF-8.
+        InputError: a file is missing, is no UTF-8 or, of domains, has a line that names no host.
+        SpecError: a domain that the cleaning itself names is no host.
     """
     update = {}
     if cleaning.blocklist:
-        terms = (*cleaning.blocklist.terms, *_lines(cleaning.blocklist.files, home))
+        terms = (*cleaning.blocklist.terms, *(line for _, line in _lines(cleaning.blocklist.files, home)))
         update["blocklist"] = cleaning.blocklist.model_copy(update={"terms": terms, "files": ()})
     if cleaning.urls:
-        domains = (*cleaning.urls.blocked_domains, *_lines(cleaning.urls.files, home))
-        update["urls"] = cleaning.urls.model_copy(update={"blocked_domains": domains, "files": ()})
+        domains = [host for name in cleaning.urls.blocked_domains for host in listed_hosts(name)]
+        domains += [host for where, line in _lines(cleaning.urls.files, home) for host in _hosts(where, line)]
+        update["urls"] = cleaning.urls.model_copy(update={"blocked_domains": tuple(domains), "files": ()})
     return cleaning.model_copy(update=update)
 
 
-def _lines(names: tuple[str, ...], home: Home) -> list[str]:
+def _hosts(where: str, line: str) -> list[str]:
+    try:
+        return listed_hosts(line)
+    except SpecError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _lines(names: tuple[str, ...], home: Home) -> list[tuple[str, str]]:
+    """Every line that is not blank, after its file and number."""
     lines = []
     for name in names:
         try:
@@ -40,7 +51,11 @@ def _lines(names: tuple[str, ...], home: Home) -> list[str]:
             raise InputError(
                 f"The list {_path(name, home)} is no UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8."
             ) from None
-        lines += [stripped for line in text.splitlines() if (stripped := line.strip())]
+        lines += [
+            (f"{_path(name, home)}:{number}", stripped)
+            for number, line in enumerate(text.splitlines(), 1)
+            if (stripped := line.strip())
+        ]
     return lines
 
 

@@ -220,13 +220,13 @@ class UrlRules(Spec):
     """Addresses whose documents are rejected. A document without an address passes."""
 
     blocked_domains: tuple[str, ...] = ()
-    """Domains, with their subdomains: `blocked_domain`."""
+    """Domains, with their subdomains: `blocked_domain`. As in a file of them, a scheme or port beside it is ignored."""
     blocked_words: tuple[str, ...] = ()
-    """Words in the address: `blocked_url_word`."""
+    """Words in the address, escapes undone: `blocked_url_word`. Any sign separates words; Han text matches anywhere."""
     max_characters: Int | None = 2000
     """Longest address: `long_url`. Characters."""
     files: tuple[str, ...] = ()
-    """Files with one blocked domain a line."""
+    """Files with one blocked domain a line, also in the form of a hosts file or of Adblock (`||bad.example^`)."""
 
 
 class CustomRule(Spec):

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from lm_pipeline.corpus.word_lists import list_digests, with_lists
-from lm_pipeline.errors import InputError
+from lm_pipeline.errors import InputError, SpecError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.cleaning import Blocklist, Cleaning, UrlRules
 
@@ -22,6 +22,25 @@ def test_files_are_read_one_entry_a_line(home):
     assert listed.urls.blocked_domains == ("bad.example",)
     assert (listed.blocklist.files, listed.urls.files) == ((), ())
     assert with_lists(Cleaning(), home) == Cleaning()
+
+
+def test_lists_of_domains_come_in_several_forms(home):
+    lines = "# hosts\n0.0.0.0 a.example b.example # two\n! adblock\n||c.example^$third-party\nhttps://d.example/\n\n例子.中国\n"
+    (home.root.parent / "domains.txt").write_text(lines, "utf-8")
+    rules = UrlRules(files=("domains.txt",), blocked_domains=("*.e.example:8080", "2001:db8::1"))
+    hosts = with_lists(Cleaning(urls=rules), home).urls.blocked_domains
+    assert hosts == (
+        "e.example", "2001:db8::1", "a.example", "b.example", "c.example", "d.example", "xn--fsqu00a.xn--fiqs8s"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["bad example", "https://d.example/赌博/", "/banner/*", "@@||good.example^", "*.*"])
+def test_a_line_that_names_no_host_is_refused_with_file_and_line(home, line):
+    (home.root.parent / "domains.txt").write_text(f"good.example\n{line}\n", "utf-8")
+    with pytest.raises(InputError, match=r"domains\.txt:2: .* names no host"):
+        with_lists(Cleaning(urls=UrlRules(files=("domains.txt",))), home)
+    with pytest.raises(SpecError, match="names no host"):
+        with_lists(Cleaning(urls=UrlRules(blocked_domains=(line,))), home)
 
 
 def test_their_digests_change_with_them(home):
