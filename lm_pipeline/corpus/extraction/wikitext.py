@@ -30,7 +30,8 @@ _BRACES = re.compile(rf"\{{{{2,}}|\}}{{2,}}|{_HEADING}", re.MULTILINE)
 _TABLE_ENDS = re.compile(rf"^[ \t:*#;]*\{{\||^[ \t]*\|\}}(?!\}})|{_HEADING}", re.MULTILINE)
 _EMPTY_CELL = re.compile(r"[|!](?:[^|!]*\|)?\s*")
 _PARAGRAPH_END = re.compile(rf"\n[ \t]*\n(?!\s*[|!])|\n(?={_HEADING})", re.MULTILINE)
-_VARIANT = re.compile(r"-\{(?:[A-Za-z;\-]*\|)?([^{}]*)\}-")
+_VARIANT = re.compile(r"-\{(?:([A-Za-z;\-\s]*)\|)?([^{}]*)\}-")
+_HIDDEN_VARIANTS = {"H", "T", "-"}  # rules for the page, for its title, and rules taken back
 _VARIANT_NAME = re.compile(r"^\s*zh(?:-\w+)?\s*:\s*")
 _MAGIC = re.compile(r"__[A-Z]+__|'{2,5}")
 _EMPTY_PARENTHESES = re.compile(r"\s?[(（][\s,，;；、:：]*[)）]")
@@ -48,7 +49,8 @@ def plain_text(wikitext: str, aside: Sequence[str] = ()) -> str:
         aside: names of namespaces (as 文件, Category) whose links are pictures and categories and no text.
 
     Returns:
-        Paragraphs divided by empty lines, headings on lines of their own. Of `-{zh-hans:…;zh-hant:…}-`, the first.
+        Paragraphs divided by empty lines, headings on lines of their own. Of `-{zh-hans:…;zh-hant:…}-`, the first;
+        conversion rules that show nothing (`-{H|…}-`) are no text.
     """
     bare = _OPAQUE.sub(_set_aside, wikitext)
     bare = _without_spans(bare, *_templates(bare))
@@ -179,4 +181,6 @@ def _lowered(names: tuple[str, ...]) -> frozenset[str]:
 
 
 def _first_variant(match: re.Match[str]) -> str:
-    return _VARIANT_NAME.sub("", match[1].split(";")[0])
+    if _HIDDEN_VARIANTS.intersection(map(str.strip, (match[1] or "").split(";"))):
+        return ""
+    return _VARIANT_NAME.sub("", match[2].split(";")[0])

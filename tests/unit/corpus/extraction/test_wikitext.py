@@ -105,6 +105,23 @@ def test_a_heading_in_a_cell_ends_no_table(source, expected):
 
 
 @pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("-{H|zh-cn:打印;zh-tw:列印}-正文", "正文"),
+        ("-{T|zh-hans:计算机;zh-hant:電腦}-\n正文", "正文"),
+        ("正-{-|zh-cn:打印;zh-tw:列印}-文", "正文"),
+        ("-{ H |zh-cn:打印;\nzh-tw:列印;}-正文-{A;H|x}-", "正文"),
+        ("The -{H|zh:a}-text", "The text"),
+        ("-{A|zh-cn:打印;zh-tw:列印}-机", "打印机"),
+        ("-{R|原样}-和-{zh-hans;zh-hant|网络}-", "原样和网络"),
+        ("-{D|zh-cn:甲;zh-tw:乙}-", "甲"),
+    ],
+)
+def test_hidden_conversion_rules_are_no_text(source, expected):
+    assert plain_text(source) == expected
+
+
+@pytest.mark.parametrize(
     "brace", ["[[", "{{", "{{ ", "{|", "{|\n", "}}", "|}\n", "''''", "== ", "{|\n|\n== a ==\n", "\n|\n== a ==\n"]
 )
 def test_markup_without_end_takes_linear_time(brace):
