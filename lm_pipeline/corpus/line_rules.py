@@ -19,7 +19,11 @@ from lm_pipeline.corpus.list_columns import lists_by_row
 from lm_pipeline.corpus.utf8 import utf8_buffers
 from lm_pipeline.specs.cleaning import LineRules
 
-CITATION = r"\[(?:\d*|edit|citation needed)\]"
+CITATION = (
+    r"\[(?:\d*|edit|citation needed"
+    r"|[注註] ?\d+|编辑(?: ?\| ?编辑源代码)?|編輯(?: ?\| ?編輯原始碼)?|来源请求|來源請求|編集|要出典|편집|출처 필요)\]"
+)
+"""C4's, and Wikipedia's in Chinese, Japanese and Korean."""
 POLICY_PHRASES = (
     "terms of use",
     "privacy policy",

@@ -202,7 +202,7 @@ class LineRules(Spec):
     policy: bool = True
     """Whether lines with a phrase of a privacy or cookie notice go."""
     citations: bool = True
-    """Whether `[1]`, `[edit]` and `[citation needed]` are taken out of the text."""
+    """Whether `[1]`, `[edit]`, `[citation needed]`, `[编辑]`, `[来源请求]` and the like are taken out of the text."""
 
 
 class Blocklist(Spec):

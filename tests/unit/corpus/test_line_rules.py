@@ -48,7 +48,17 @@ def test_rules_that_are_off_take_nothing_out():
     assert filtered(text, off) == (text, [])
 
 
-@pytest.mark.parametrize("text", ["It is so.[12] It is not.[citation needed]", "是这样。[3]不是这样。[edit]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is so.[12] It is not.[citation needed]",
+        "是这样。[3]不是这样。[edit]",
+        "是这样。[注 3]不是这样。[来源请求]",
+        "歷史[編輯 | 編輯原始碼]是這樣。[來源請求]",
+        "歴史[編集]はこうです。[要出典]",
+        "이 도시의 역사[편집]는 아주 오래 되었다.[출처 필요]",
+    ],
+)
 def test_citations_go_and_their_characters_are_counted(text):
     bare = re.sub(r"\[[^]]*]", "", text)
     assert filtered(text) == (bare, [{"rule": CITATIONS, "count": 2, "characters": len(text) - len(bare)}])
