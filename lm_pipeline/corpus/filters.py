@@ -18,19 +18,18 @@ one ellipsis; more signs than `•` and `-` are bullets.
 not before a lower-case letter; in `。`, `？` or `！` anywhere; and with its line.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import polars as pl
 
+from lm_pipeline.corpus.custom_rules import fails_custom
 from lm_pipeline.corpus.document_tables import DUPLICATE_NGRAMS, REASON, STATISTICS, TOP_NGRAMS
 from lm_pipeline.corpus.list_columns import lists_by_row
 from lm_pipeline.corpus.personal_data.find import KINDS
 from lm_pipeline.corpus.stop_words import STOP_CHARACTERS, count_stop_characters
 from lm_pipeline.corpus.text_statistics import count_texts
-from lm_pipeline.errors import SpecError, nearest
-from lm_pipeline.specs.cleaning import PROFILES, Cleaning, CustomRule, RuleSet
+from lm_pipeline.specs.cleaning import PROFILES, Cleaning, RuleSet
 
 PROFILE_LANGUAGES: Mapping[str, tuple[str, ...]] = {
     "english": ("en",),
@@ -204,7 +203,7 @@ def with_reasons(documents: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
         if len(rows):
             found.append(_told(check, documents, rows))
     for rule in cleaning.custom:
-        rows = _custom(rule, documents).arg_true()
+        rows = fails_custom(rule, documents).arg_true()
         found.append(pl.DataFrame({"row": rows, "rule": rule.name}).with_columns(value=None, threshold=None))
     failures = pl.concat([frame.select("row", *_REASON_FIELDS).cast(_REASON_FIELDS) for frame in found])
     rows = failures["row"].to_numpy()
@@ -274,35 +273,3 @@ def _checks(cleaning: Cleaning) -> list[_Check]:
                 _Check(rule.name, value < threshold if rule.fails == "below" else value > threshold, value, threshold)
             )
     return checks
-
-
-def check_custom(rule: CustomRule) -> str | None:
-    """What is wrong with a rule of one's own, told from the columns that there will be; None if nothing is."""
-    try:
-        _custom(rule, pl.DataFrame(schema=STATISTICS))
-    except SpecError as error:
-        return str(error)
-    return None
-
-
-def _custom(rule: CustomRule, documents: pl.DataFrame) -> pl.Series:
-    """Whether each row is rejected; a condition that is null rejects nothing.
-
-    Raises:
-        SpecError: the condition cannot be parsed, names another column, or is no condition.
-    """
-    known = [name for name in STATISTICS if name in documents.columns]
-    expected = f"It must be a condition in SQL syntax over the columns {', '.join(known)}."
-    try:
-        answer = documents.select(known).select(pl.sql_expr(rule.reject_if)).to_series()
-    except pl.exceptions.ColumnNotFoundError as error:
-        missing = re.search(r'"([^"]*)"', str(error))
-        name = missing[1] if missing else ""
-        problem, expected = f"there is no column {name!r}", nearest(name, known)
-    except pl.exceptions.PolarsError as error:
-        problem = str(error).splitlines()[0]
-    else:
-        if answer.dtype == pl.Boolean:
-            return answer if len(answer) == len(documents) else pl.repeat(answer.item(), len(documents), eager=True)
-        problem = f"it gives {answer.dtype}, not true or false"
-    raise SpecError(f"The rule cleaning.custom {rule.name!r} cannot be used: {rule.reject_if!r}: {problem}. {expected}")
