@@ -1,7 +1,7 @@
 """Asset checks: each reads a published artifact and says whether it holds. Blocking where going on would be wrong."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,12 +69,16 @@ def _counts_all(artifact: Artifact) -> Verdict:
 def _kept_by_corpora(artifact: Artifact) -> int:
     """Documents that the input corpora say they kept: counted by another stage than the one that is checked."""
     store = Store(artifact.directory.parents[1])
-    inputs = [
+    return sum(store.open(entry["stage"], entry["key"]).summary["kept"] for entry in _corpora(artifact))
+
+
+def _corpora(artifact: Artifact) -> list[Mapping[str, Any]]:
+    """The corpora among the inputs of a dataset's artifact; not those that are only searched for."""
+    return [
         entry
         for role, entry in artifact.inputs.items()
         if entry["stage"] == "documents" and not role.startswith(AGAINST)
     ]
-    return sum(store.open(entry["stage"], entry["key"]).summary["kept"] for entry in inputs)
 
 
 def _unique_accounting(artifact: Artifact) -> Verdict:
@@ -91,24 +95,23 @@ def _repeated_accounting(artifact: Artifact) -> Verdict:
     """The characters that are taken out, counted anew from the texts that are left."""
     import polars as pl
 
+    from lm_pipeline.corpus.cuts import without_cuts
     from lm_pipeline.corpus.documents import clean_parts, read_documents
-    from lm_pipeline.corpus.repeated_text import without_cuts
 
-    counted = artifact.summary.get("repeated_characters", 0)
     if "repeated.parquet" not in artifact.manifest["files"]:
-        return counted == 0, {"repeated_characters": counted, "removed": 0}
+        return "repeated_text" not in artifact.summary, {"removed": 0}
+    counted = artifact.summary["repeated_text"]["characters"]
     store = Store(artifact.directory.parents[1])
-    corpora = [
-        store.open(entry["stage"], entry["key"]) for entry in artifact.inputs.values() if entry["stage"] == "documents"
-    ]
-    cut = pl.read_parquet(artifact.path("repeated.parquet"), columns=["document_id"])["document_id"].unique()
+    corpora = [store.open(entry["stage"], entry["key"]) for entry in _corpora(artifact)]
+    cuts = pl.scan_parquet(artifact.path("repeated.parquet"))
+    cut = cuts.select("document_id").unique().collect()["document_id"]
     documents = pl.concat(read_documents(clean_parts(corpus, store.open_parts(corpus))) for corpus in corpora)
     documents = documents.filter(pl.col("document_id").is_in(cut.implode()))
     before, after = (
         frame.select(pl.col("text").str.len_chars().cast(pl.Int64).sum()).collect(engine="streaming").item()
-        for frame in (documents, without_cuts(documents, artifact.path("repeated.parquet")))
+        for frame in (documents, without_cuts(documents, cuts))
     )
-    return before - after == counted, {"repeated_characters": counted, "removed": before - after}
+    return before - after == counted, {"counted": counted, "removed": before - after}
 
 
 def _above_chance(artifact: Artifact) -> Verdict:
@@ -219,10 +222,10 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     ),
     "unique_documents": (
         Check("accounting", "documents in = kept + exact + near + repeated + low_quality", _unique_accounting),
-        Check("repeated_text", "Removed characters are those counted.", _repeated_accounting),
     ),
     "splits": (
         Check("accounting", "documents in = train + validation + test + all exclusions", _split_accounting),
+        Check("repeated_text", "Removed characters are those counted.", _repeated_accounting),
         Check("no_overlap", "No text, cluster or group stands in two splits.", _no_overlap),
         Check("every_split", "No split is empty.", _every_split),
     ),

@@ -147,12 +147,10 @@ def _unique(artifact: Artifact) -> Metadata:
     summary = artifact.summary
     keys = ("documents_in", "exact", "near", "repeated", "low_quality", "kept", "num_clusters", "largest_cluster")
     counts = {key: summary[key] for key in keys}
-    cut = {key: summary[key] for key in ("documents_cut", "repeated_units", "repeated_characters") if key in summary}
     return {
         **_table(artifact.path("unique.parquet"), "dagster/row_count"),
         "funnel": dg.MetadataValue.md(_markdown("step", counts)),
         "shared_text": dg.MetadataValue.md(_shared_text(summary["matrix"])),
-        **({"repeated_text": dg.MetadataValue.md(_markdown("taken out", cut))} if cut else {}),
         "examples": dg.MetadataValue.json(summary["examples"]),
     }
 
@@ -174,10 +172,12 @@ def _quality_model(artifact: Artifact) -> Metadata:
 
 def _splits(artifact: Artifact) -> Metadata:
     keys = ("documents_in", *EXCLUSIONS, *SPLITS)
+    cut = artifact.summary.get("repeated_text")
     return {
         **_table(artifact.path("splits.parquet"), "dagster/row_count"),
         "funnel": dg.MetadataValue.md(_markdown("step", {key: artifact.summary[key] for key in keys})),
         "per_corpus": dg.MetadataValue.json(artifact.summary["per_corpus"]),
+        **({"repeated_text": dg.MetadataValue.md(_markdown("taken out", cut))} if cut else {}),
     }
 
 

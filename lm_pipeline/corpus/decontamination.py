@@ -24,6 +24,7 @@ A training document names the evaluation documents that it repeats, `MAX_NAMED` 
 evaluation document the training documents are counted whether they name it or not.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,34 @@ EVALUATION = pl.Schema(
 TABLES = {"contamination": CONTAMINATION, "evaluation_documents": EVALUATION}
 
 
+@dataclass(frozen=True)
+class Search:
+    """What is searched for, as common as it was among the training documents that were searched.
+
+    Attributes:
+        needles: n-grams and short items of evaluation text.
+        rare: which n-grams, and which items, are a hit wherever they stand (bool).
+        spec: n-gram lengths, common phrases and overlap.
+    """
+
+    needles: Needles
+    rare: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    spec: Decontamination
+
+    def hits(self, documents: pl.LazyFrame, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the wanted documents repeat evaluation text (bool, N).
+
+        Args:
+            documents: N documents with `document_id`, `corpus`, `text` and `target`.
+            wanted: which are searched (bool, N).
+        """
+        found, tally = np.zeros(len(wanted), np.bool_), Tally.of(len(self.needles.documents))
+        for batch, rows in chosen_documents(with_targets(documents), wanted):
+            hits = _search(batch, rows, self.needles, self.rare, self.spec, tally)
+            found[rows[hits["text"].unique()]] = True
+        return found
+
+
 def find_contamination(
     documents: pl.LazyFrame,
     evaluation: NDArray[np.bool_],
@@ -72,7 +101,7 @@ def find_contamination(
     spec: Decontamination,
     out: Path,
     against: pl.LazyFrame | None = None,
-) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+) -> tuple[NDArray[np.bool_], dict[str, Any], Search]:
     """Find what repeats evaluation text.
 
     Args:
@@ -91,9 +120,9 @@ def find_contamination(
         against: further evaluation documents, with the same columns.
 
     Returns:
-        Which documents are hit (bool, N); and the numbers of distinct `ngrams`, of `short_items`, of
+        Which documents are hit (bool, N); the numbers of distinct `ngrams`, of `short_items`, of
         `evaluation_documents`, of `unsearchable_items` among them, and of `repeated_items`, which some training
-        document repeats.
+        document repeats; and what further text can be searched by.
     """
     num, documents = len(training), with_targets(documents)
     if against is not None:
@@ -129,7 +158,7 @@ def find_contamination(
         "unsearchable_items": int((~needles.searchable).sum()),
         "repeated_items": int((tally.num_documents > 0).sum()),
     }
-    return contaminated, counts
+    return contaminated, counts, Search(needles, rare, spec)
 
 
 def _count_documents(

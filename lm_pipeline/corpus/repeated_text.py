@@ -2,8 +2,8 @@
 
 A *unit* is a line, or a run of lines between empty lines, with the white space that follows it. Two units are the same
 when their words are (`words.py`: case and punctuation do not count). Each stays in the first document that has it,
-however often, and is taken out of all later ones. Nothing is written anew: what is stored are *cuts*, places in the
-texts, and whoever reads documents applies them (`without_cuts`).
+however often, and is taken out of all later ones. Here is found what repeats what; `cuts.py` says which document keeps
+a unit where the first one ends in no split, and what is cut then.
 
 Units are hashed once per part of a corpus; the search sorts hashes on disk, as that for duplicates does. Two words of
 64 bits have to agree, so that a false cut cannot be expected before 10^18 units.
@@ -48,6 +48,8 @@ UNITS = pl.Schema(
 )
 """Columns of `units.parquet`: one row a unit of enough words."""
 
+_PLACE = ("begin", "end", "is_last", "num_characters", "gap_bytes", "gap_characters")
+
 _UNIT_TYPES = {
     **dict.fromkeys(("key", "check"), np.uint64),
     **dict.fromkeys(("begin", "end", "num_words", "num_characters", "gap_bytes", "gap_characters"), np.int64),
@@ -57,16 +59,15 @@ _UNIT_TYPES = {
 COUNTS = pl.Schema({"file": pl.String, "record": pl.Int64, "num_units": pl.Int64, "num_words": pl.Int64})
 """Columns of `counts.parquet`: one row a document; `num_units` of `units.parquet` are its own."""
 
-CUTS = pl.Schema(
+REPEATED = pl.Schema(
     {
-        "document_id": pl.String,
-        "begin": pl.Int64,  # in bytes of the text
-        "end": pl.Int64,
-        "num_characters": pl.Int64,
-        "repeats": pl.String,  # id of the document that has the unit first
+        "document": pl.Int64,  # row in `unique.parquet`
+        "first": pl.Int64,  # row of the first document that has the unit
+        "unit": pl.Int64,  # its number; the same words have the same one
+        **{name: UNITS[name] for name in _PLACE},
     }
 )
-"""Columns of `repeated.parquet`: one row a unit that is taken out."""
+"""Columns of `repeated_units.parquet`: one row a unit that stood in an earlier document, by document and place."""
 
 
 def write_units(documents_parquet: Path, spec: RepeatedText, out: Path) -> dict[str, Any]:
@@ -174,18 +175,17 @@ class UnitFiles:
     decisions: Path
 
 
-def cut_repeated_text(corpora: Sequence[Sequence[UnitFiles]], out: Path) -> dict[str, Any]:
+def find_repeated_text(corpora: Sequence[Sequence[UnitFiles]], out: Path) -> dict[str, Any]:
     """Find the units that repeat earlier ones, among the documents that are kept.
 
     Args:
         corpora: the parts of each corpus, in the dataset's order of corpora.
-        out: the folder with `unique.parquet` of the same documents. It receives `repeated.parquet`, with the columns
-            `CUTS`, and `unique.parquet` anew: documents of which no word is left are not kept any more, with
-            "repeated" as their `kind`.
+        out: the folder with `unique.parquet` of the same documents. It receives `repeated_units.parquet`, with the
+            columns `REPEATED`, and `unique.parquet` anew: documents of which no word would be left are not kept any
+            more, with "repeated" as their `kind`.
 
     Returns:
-        `repeated` (documents of which nothing is left), and of the others `repeated_units`, `repeated_characters` and
-        `documents_cut`.
+        `repeated`: documents of which nothing would be left. Their units are not in the table.
     """
     with TemporaryDirectory(dir=out) as scratch:
         units, counts = Path(scratch) / "units", Path(scratch) / "counts"
@@ -197,51 +197,28 @@ def cut_repeated_text(corpora: Sequence[Sequence[UnitFiles]], out: Path) -> dict
             {"num_units": np.int64, "num_words": np.int64, "kept": np.bool_},
             counts,
         )
-        return _cut_units(found, counted, out)
+        return _find_repeated(found, counted, out)
 
 
-def _cut_units(units: Columns, counted: Columns, out: Path) -> dict[str, Any]:
+def _find_repeated(units: Columns, counted: Columns, out: Path) -> dict[str, Any]:
     clean = counted["kept"]
     num_words = counted["num_words"][clean]
     kept = pl.read_parquet(out / "unique.parquet", columns=["kept"])["kept"].to_numpy()
     # The row of `unique.parquet` of each unit's document; -1 where cleaning has rejected it.
     document_of = np.repeat(np.where(clean, np.cumsum(clean) - 1, -1), counted["num_units"])
     first = first_of_equal(units["key"], units["check"], np.append(kept, False)[document_of])
-    cut = np.flatnonzero(document_of != document_of[first])
-    table = pl.DataFrame(
-        {name: units[name][cut] for name in _UNIT_TYPES if name not in ("key", "check")}
-        | {"document": document_of[cut], "first": document_of[first[cut]]}
-    )
-    words = np.bincount(table["document"].to_numpy(), table["num_words"].to_numpy(), minlength=len(kept))
+    later = np.flatnonzero(document_of != document_of[first])
+    documents = document_of[later]
+    words = np.bincount(documents, units["num_words"][later], minlength=len(kept))
     emptied = (words == num_words) & (words > 0)
-    table = _at_the_end(table.filter(~pl.Series(emptied).gather(table["document"])))
-    identifiers = pl.read_parquet(out / "unique.parquet", columns=["document_id"])["document_id"]
-    table = table.with_columns(
-        document_id=identifiers.gather(table["document"]), repeats=identifiers.gather(table["first"])
-    )
-    cuts = table.select(CUTS.names())
-    with TableFile(out / "repeated.parquet", CUTS) as file:
-        file.write(cuts)
+    left = ~emptied[documents]
+    later, documents = later[left], documents[left]
+    numbers = np.unique(first[later], return_inverse=True)[1]
+    table = {"document": documents, "first": document_of[first[later]], "unit": numbers}
+    with TableFile(out / "repeated_units.parquet", REPEATED) as file:
+        file.write(pl.DataFrame(table | {name: units[name][later] for name in _PLACE}, schema=REPEATED))
     _exclude(np.flatnonzero(emptied), out)
-    return {
-        "repeated": int(emptied.sum()),
-        "repeated_units": len(cuts),
-        "repeated_characters": int(cuts["num_characters"].sum()),
-        "documents_cut": cuts["document_id"].n_unique(),
-    }
-
-
-def _at_the_end(cuts: pl.DataFrame) -> pl.DataFrame:
-    """Where all that follows is cut as well, the white space before goes too: no text ends with an empty line."""
-    followed = pl.col("end") == pl.col("begin").shift(-1).over("document")
-    run = (~followed.fill_null(value=False)).cast(pl.Int64).cum_sum(reverse=True).over("document")
-    marked = cuts.with_columns(run=run)
-    reaches_end = pl.col("is_last").any().over("document", "run")
-    leads = reaches_end & (pl.int_range(pl.len()).over("document", "run") == 0)
-    return marked.with_columns(
-        begin=pl.when(leads).then(pl.col("begin") - pl.col("gap_bytes")).otherwise("begin"),
-        num_characters=pl.col("num_characters") + pl.when(leads).then("gap_characters").otherwise(0),
-    )
+    return {"repeated": int(emptied.sum())}
 
 
 def _exclude(rows: NDArray[np.int64], out: Path) -> None:
@@ -261,44 +238,3 @@ def _exclude(rows: NDArray[np.int64], out: Path) -> None:
                 )
             )
     renamed.unlink()
-
-
-def without_cuts(documents: pl.LazyFrame, repeated: Path) -> pl.LazyFrame:
-    """Documents as they are after `cut_repeated_text`: `text`, `num_bytes` and `num_characters` of what is left.
-
-    Args:
-        documents: with these three columns and `document_id`, in any order, which stays.
-        repeated: `repeated.parquet`.
-    """
-    cuts = pl.scan_parquet(repeated).group_by("document_id").agg(cut_begins="begin", cut_ends="end").collect()
-    left = (
-        pl.struct("text", "cut_begins", "cut_ends")
-        .map_batches(_cut, return_dtype=pl.String, is_elementwise=True)
-        .alias("text")
-    )
-    joined = documents.join(cuts.lazy(), on="document_id", how="left", maintain_order="left")
-    changed = pl.col("cut_begins").is_not_null()
-    return (
-        joined.with_columns(pl.when(changed).then(left).otherwise("text"))
-        .with_columns(
-            num_bytes=pl.when(changed).then(pl.col("text").str.len_bytes().cast(pl.Int64)).otherwise("num_bytes"),
-            num_characters=pl.when(changed)
-            .then(pl.col("text").str.len_chars().cast(pl.Int64))
-            .otherwise("num_characters"),
-        )
-        .drop("cut_begins", "cut_ends")
-    )
-
-
-def _cut(rows: pl.Series) -> pl.Series:
-    texts = []
-    for row in rows:
-        if row["cut_begins"] is None:
-            texts.append(None)
-            continue
-        data, at, pieces = row["text"].encode(), 0, []
-        for begin, end in sorted(zip(row["cut_begins"], row["cut_ends"], strict=True)):
-            pieces.append(data[at:begin])
-            at = end
-        texts.append(b"".join([*pieces, data[at:]]).decode())
-    return pl.Series(texts, dtype=pl.String)

@@ -10,10 +10,15 @@ what else is there. Then the ledger rules:
 - removed duplicates are entered with their cluster, so that the split survives the death of the kept document.
 
 The ledger only grows: the new one is the old one and what was decided now.
+
+Text that stood in an earlier document is cut. Where that document is excluded here, its text is passed on to the next
+one that has it and is not contaminated by it (`cuts.py`); so what any document with a split has is in one of them. Only
+text whose every training document repeats evaluation text with it, and which no other document has, is lost.
 """
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.columns import hex_of
-from lm_pipeline.corpus.decontamination import TABLES, find_contamination
+from lm_pipeline.corpus.cuts import RepeatedUnits
+from lm_pipeline.corpus.decontamination import TABLES, Search, find_contamination
 from lm_pipeline.corpus.split_assignment import EXCLUSIONS, FATES, FEWEST_UNITS, TRAIN, Table, assign
 from lm_pipeline.corpus.split_ledger import SPLITS, Ledger
 from lm_pipeline.corpus.tables import write_rows
@@ -42,6 +48,7 @@ def split_documents(
     decontamination: Decontamination | None,
     out: Path,
     against: pl.LazyFrame | None = None,
+    repeated: Path | None = None,
 ) -> dict[str, Any]:
     """Decide every document's split, and exclude training text that repeats evaluation text.
 
@@ -55,13 +62,15 @@ def split_documents(
         out: an existing folder that receives `splits.parquet` (`document_id`, `corpus`, `text_hash`, `cluster`,
             `group`, `split`, `exclusion`; exactly one of the last two is null), `contamination.parquet` and
             `evaluation_documents.parquet` (see `decontamination.py`) and `ledger.parquet` (`key`:
-            "document:<text_hash>" or "group:<corpus>:<group>", `split`; by key).
+            "document:<text_hash>" or "group:<corpus>:<group>", `split`; by key), and `repeated.parquet` (see `cuts.py`)
+            where something may be cut.
         against: documents of further corpora that must not be trained on: `document_id`, `corpus`, `text`, `target`.
+        repeated: `repeated_units.parquet` of the same documents, whose texts are not cut yet; or None to cut nothing.
 
     Returns:
         `documents_in`, the number of documents by split and by exclusion, `bytes` (by split), `per_corpus` (the same
-        numbers by corpus), `ledger` (`before`, `after`: entries), `decontamination` (what was searched for) and
-        `warnings` (sentences: splits that a corpus does not have).
+        numbers by corpus), `ledger` (`before`, `after`: entries), `decontamination` (what was searched for),
+        `repeated_text` (what is cut) and `warnings` (sentences: splits that a corpus does not have).
 
     Raises:
         InputError: `unique` and `documents` are not of the same documents, or the ledger is not one.
@@ -72,11 +81,12 @@ def split_documents(
     grown.write(out / "ledger.parquet")
     sizes = {"before": len(entries), "after": len(grown)}
     del entries, grown  # what is searched below takes their room
+    units = RepeatedUnits.read(repeated, unique).passed_on(bridging, ~bridging)
     contaminated = np.zeros(len(split), np.bool_)
     searched = None
     if decontamination is not None:
-        held_out, training = split > TRAIN, split == TRAIN
-        contaminated, searched = find_contamination(documents, held_out, training, decontamination, out, against)
+        search = functools.partial(find_contamination, spec=decontamination, out=out, against=against)
+        contaminated, searched, units = _decontaminate(documents, units, split, bridging, search)
     else:
         for name, schema in TABLES.items():
             pl.DataFrame(schema=schema).write_parquet(out / f"{name}.parquet")
@@ -84,7 +94,41 @@ def split_documents(
     fate[bridging] = FATES.index("bridging")
     fate[contaminated] = FATES.index("contaminated")
     _write(table, unique, fate, out / "splits.parquet")
-    return _summarise(table, fate, spec) | {"ledger": sizes, "decontamination": searched}
+    sections = {"ledger": sizes, "decontamination": searched}
+    if repeated is not None:
+        sections["repeated_text"] = units.write(out / "repeated.parquet", gone=fate >= len(SPLITS))
+    num_bytes = table.num_bytes - units.num_bytes(len(fate))
+    return _summarise(table, fate, num_bytes, spec) | sections
+
+
+def _decontaminate(
+    documents: pl.LazyFrame,
+    units: RepeatedUnits,
+    split: NDArray[np.int8],
+    bridging: NDArray[np.bool_],
+    find: Callable[..., tuple[NDArray[np.bool_], dict[str, Any], Search]],
+) -> tuple[NDArray[np.bool_], dict[str, Any], RepeatedUnits]:
+    """Which documents are contaminated, what was searched for, and what is cut of the others.
+
+    Text that a contaminated document kept is passed on, but not to a training document that would repeat evaluation
+    text with it. Where evaluation text grows by that, it is searched for again.
+    """
+    held_out, training = split > TRAIN, split == TRAIN
+    contaminated = np.zeros(len(split), np.bool_)
+    while True:
+        found, searched, search = find(units.cut_out_of(documents), held_out, training)
+        contaminated |= found
+        gone = contaminated | bridging
+        lost = units.lost(gone)
+        if not lost.any():
+            return contaminated, searched, units
+        has_lost = np.zeros(len(split), np.bool_)
+        has_lost[units.rows["document"].to_numpy()[lost]] = True
+        repeats = search.hits(units.restored(lost).cut_out_of(documents), has_lost & training)
+        before, units = units, units.passed_on(gone, ~gone & ~repeats)
+        num_cut = [int(held_out[each.rows["document"].to_numpy()].sum()) for each in (before, units)]
+        if num_cut[0] == num_cut[1]:
+            return contaminated, searched, units
 
 
 def _write(table: Table, unique: Path, fate: NDArray[np.int8], path: Path) -> None:
@@ -137,16 +181,16 @@ def _require_same(listed: pl.Series, given: pl.Series, splits: Path) -> None:
         )
 
 
-def _summarise(table: Table, fate: NDArray[np.int8], spec: Split) -> dict[str, Any]:
+def _summarise(table: Table, fate: NDArray[np.int8], num_bytes: NDArray[np.int64], spec: Split) -> dict[str, Any]:
     """Documents by corpus and fate, and what follows from these numbers."""
     counts = np.zeros((len(table.corpora), len(FATES)), np.int64)
-    num_bytes = np.zeros_like(counts)
+    sizes_of = np.zeros_like(counts)
     np.add.at(counts, (table.corpus, fate), 1)
-    np.add.at(num_bytes, (table.corpus, fate), table.num_bytes)
+    np.add.at(sizes_of, (table.corpus, fate), num_bytes)
     per_corpus: dict[str, dict[str, int]] = {
         corpus: dict(zip(FATES, own.tolist(), strict=True)) for corpus, own in zip(table.corpora, counts, strict=True)
     }
-    sizes = dict(zip(SPLITS, num_bytes.sum(axis=0).tolist(), strict=False))
+    sizes = dict(zip(SPLITS, sizes_of.sum(axis=0).tolist(), strict=False))
     totals = dict(zip(FATES, counts.sum(axis=0).tolist(), strict=True))
     wanted = {"train": 1.0, "validation": spec.validation_fraction, "test": spec.test_fraction}
     warnings = [

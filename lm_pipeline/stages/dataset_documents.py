@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 REPEATED = "repeated.parquet"
-"""File of an artifact that says which text of its documents repeats earlier text and is cut."""
+"""File of `splits` that says which text of its documents other ones have and is cut."""
 
 
 def documents_of(spec: DatasetSpec, build: Build) -> "pl.LazyFrame":
@@ -30,11 +30,14 @@ def read_corpora(build: Build, roles: Iterable[str]) -> "pl.LazyFrame":
     return pl.concat(read_documents(clean_parts(corpus, build.store.open_parts(corpus))) for corpus in corpora)
 
 
-def as_cut(documents: "pl.LazyFrame", holder: Artifact) -> "pl.LazyFrame":
-    """Documents without the text that repeats earlier ones, where the artifact says what that is."""
-    from lm_pipeline.corpus.repeated_text import without_cuts
+def as_cut(documents: "pl.LazyFrame", splits: Artifact) -> "pl.LazyFrame":
+    """Documents without the text that other ones have, where the splits say what that is."""
+    import polars as pl
 
-    return without_cuts(documents, holder.path(REPEATED)) if REPEATED in holder.manifest["files"] else documents
+    from lm_pipeline.corpus.cuts import without_cuts
+
+    has_cuts = REPEATED in splits.manifest["files"]
+    return without_cuts(documents, pl.scan_parquet(splits.path(REPEATED))) if has_cuts else documents
 
 
 def documents_with_splits(spec: DatasetSpec, build: Build, *columns: str) -> "Iterator[pl.DataFrame]":

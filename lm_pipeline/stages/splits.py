@@ -1,6 +1,5 @@
 """`<dataset>/splits`: which documents train, validate and test, by a ledger that only grows."""
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,8 @@ from lm_pipeline.home import Home
 from lm_pipeline.provenance import provenance
 from lm_pipeline.specs import DatasetSpec
 from lm_pipeline.stages import versions
-from lm_pipeline.stages.dataset_documents import REPEATED, as_cut, documents_of, file_digest, files_digest
+from lm_pipeline.stages.dataset_documents import REPEATED, documents_of, file_digest, files_digest
+from lm_pipeline.stages.unique_documents import REPEATED_UNITS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,20 +36,20 @@ def write_splits(name: str, spec: DatasetSpec, build: Build) -> None:
         ledger = _before_these_splits(_ledger(ledger_ref, build), build)
         summary = split_documents(
             unique.path("unique.parquet"),
-            as_cut(documents_of(spec, build), unique),
+            documents_of(spec, build),
             ledger.path("ledger.parquet") if ledger else None,
             spec.split,
             spec.decontamination,
             build.staging.path,
             against=_against(evaluation, build) if evaluation else None,
+            repeated=unique.path(REPEATED_UNITS) if REPEATED_UNITS in unique.manifest["files"] else None,
         )
         summary["warnings"] += _not_searched_for(evaluation, build)
         grown = _grow_ledger(name, spec, ledger, build)
         build.store.set_ref(ledger_ref, grown)
     build.staging.parts = [grown]
     content = ["splits.parquet"]
-    if REPEATED in build.inputs["unique"].manifest["files"]:  # whoever reads split documents applies the cuts
-        shutil.copyfile(build.inputs["unique"].path(REPEATED), build.staging.path / REPEATED)
+    if (build.staging.path / REPEATED).exists():  # whoever reads split documents applies the cuts
         content.append(REPEATED)
     build.staging.content_digest = files_digest(build, content)
     build.staging.summary = summary

@@ -15,6 +15,8 @@ from lm_pipeline.specs import DatasetSpec
 from lm_pipeline.stages import versions
 from lm_pipeline.stages.dataset_documents import files_digest
 
+REPEATED_UNITS = "repeated_units.parquet"
+"""File that says which units of the kept documents stood in an earlier one."""
 _MANY_UNDATED = 0.1
 """Fraction of documents without a date from which on `keep: oldest` is likely to be a mistake."""
 UNIT_FILES = ("units.parquet", "counts.parquet")
@@ -24,7 +26,7 @@ def write_unique(spec: DatasetSpec, build: Build) -> None:
     """Describe each part once, then find what is equal among all of them."""
     from lm_pipeline.corpus.documents import clean_parts
     from lm_pipeline.corpus.duplicates import Part, find_duplicates
-    from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text
+    from lm_pipeline.corpus.repeated_text import UnitFiles, find_repeated_text
 
     return_memory()
     parts: dict[str, list[Part]] = {}
@@ -46,9 +48,9 @@ def write_unique(spec: DatasetSpec, build: Build) -> None:
     summary = find_duplicates(parts, spec.duplicates, out, _previous_verdicts(spec, build), min_score)
     content = ["unique.parquet"]
     if spec.duplicates.repeated:
-        summary |= cut_repeated_text(units, out)
+        summary |= find_repeated_text(units, out)
         summary["kept"] -= summary["repeated"]
-        content.append("repeated.parquet")
+        content.append(REPEATED_UNITS)
     # Signatures and verdicts are how duplicates were found, not what was found: they have no say in the digest.
     build.staging.content_digest = files_digest(build, content)
     build.staging.summary = {"repeated": 0, **summary}

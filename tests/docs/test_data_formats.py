@@ -31,12 +31,13 @@ def test_tables_of_a_corpus():
 
 
 def test_tables_of_a_dataset(tmp_path):
+    from lm_pipeline.corpus.cuts import CUTS
     from lm_pipeline.corpus.decontamination import TABLES as CONTAMINATION
     from lm_pipeline.corpus.duplicates import UNIQUE, Part, find_duplicates
     from lm_pipeline.corpus.minhash import write_signatures
     from lm_pipeline.corpus.near_duplicates import VERDICTS
     from lm_pipeline.corpus.quality_model import SCORES
-    from lm_pipeline.corpus.repeated_text import COUNTS, CUTS, UNITS, UnitFiles, cut_repeated_text, write_units
+    from lm_pipeline.corpus.repeated_text import COUNTS, REPEATED, UNITS, UnitFiles, find_repeated_text, write_units
     from lm_pipeline.corpus.split_ledger import LEDGER_SCHEMA
     from lm_pipeline.corpus.splits import split_documents
     from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, RepeatedText, Split
@@ -59,13 +60,23 @@ def test_tables_of_a_dataset(tmp_path):
     part = Part(*(tmp_path / f"{name}.parquet" for name in ("documents", "decisions", "signatures")))
     unique = find_duplicates({"x": [part]}, Duplicates(), tmp_path)
     units = UnitFiles(*(tmp_path / f"{name}.parquet" for name in ("units", "counts", "decisions")))
-    unique |= cut_repeated_text([[units]], tmp_path)
-    splits = split_documents(tmp_path / "unique.parquet", frame.lazy(), None, Split(), None, tmp_path)
+    unique |= find_repeated_text([[units]], tmp_path)
+    repeated = tmp_path / "repeated_units.parquet"
+    splits = split_documents(
+        tmp_path / "unique.parquet", frame.lazy(), None, Split(), None, tmp_path, repeated=repeated
+    )
 
     signatures = pl.read_parquet_schema(tmp_path / "signatures.parquet").names()
     bands = [name for name in signatures if name.startswith("band_")]
     assert columns("### `signatures.parquet`") == [*signatures[: -len(bands)], f"{bands[0]} … {bands[-1]}"]
-    schemas = {"unique": UNIQUE, "verdicts": VERDICTS, "repeated": CUTS, "units": UNITS, "counts": COUNTS}
+    schemas = {
+        "unique": UNIQUE,
+        "verdicts": VERDICTS,
+        "repeated_units": REPEATED,
+        "repeated": CUTS,
+        "units": UNITS,
+        "counts": COUNTS,
+    }
     for name, schema in {**schemas, "scores": SCORES}.items():
         assert columns(f"### `{name}.parquet`") == schema.names()
     for name in (*schemas, "splits"):

@@ -113,7 +113,7 @@ def unique_documents(folder: Path) -> str:
     from lm_pipeline.corpus.document_tables import TableWriter
     from lm_pipeline.corpus.duplicates import Part, find_duplicates
     from lm_pipeline.corpus.minhash import write_signatures
-    from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text, write_units
+    from lm_pipeline.corpus.repeated_text import UnitFiles, find_repeated_text, write_units
     from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, RepeatedText
 
     documents = pl.read_parquet(_dataset(folder))
@@ -134,9 +134,8 @@ def unique_documents(folder: Path) -> str:
     cut = folder / "cut"
     cut.mkdir()
     shutil.copyfile(folder / "unique.parquet", cut / "unique.parquet")
-    summary = cut_repeated_text(units, cut)
-    assert (summary["repeated"], summary["repeated_units"]) == (0, 0), summary
-    return unique + _digest_rows(cut / "repeated.parquet")
+    assert find_repeated_text(units, cut) == {"repeated": 0}
+    return unique + _digest_rows(cut / "repeated_units.parquet")
 
 
 def text_units(folder: Path) -> str:

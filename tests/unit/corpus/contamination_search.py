@@ -58,7 +58,7 @@ def find(
     documents: pl.LazyFrame, held_out: np.ndarray, spec: Decontamination, against: pl.LazyFrame | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        contaminated, counts = find_contamination(documents, held_out, ~held_out, spec, Path(folder), against)
+        contaminated, counts, _ = find_contamination(documents, held_out, ~held_out, spec, Path(folder), against)
         tables = [pl.read_parquet(Path(folder) / f"{name}.parquet") for name in TABLES]
     assert [table.schema for table in tables] == list(TABLES.values())
     return *tables, contaminated, counts

@@ -8,9 +8,10 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_pipeline.corpus.cuts import RepeatedUnits, without_cuts
 from lm_pipeline.corpus.duplicates import Part, find_duplicates
 from lm_pipeline.corpus.minhash import write_signatures
-from lm_pipeline.corpus.repeated_text import UnitFiles, cut_repeated_text, without_cuts, write_units
+from lm_pipeline.corpus.repeated_text import UnitFiles, find_repeated_text, write_units
 from lm_pipeline.specs.dataset import Duplicates, RepeatedText
 from tests.unit.corpus.parts import write_documents
 
@@ -53,14 +54,16 @@ def cut(
         parts[name] = [Part(*(part / f"{file}.parquet" for file in ("documents", "decisions", "signatures")))]
         units.append([UnitFiles(*(part / f"{file}.parquet" for file in ("units", "counts", "decisions")))])
     found = find_duplicates(parts, Duplicates(near=None, repeated=spec), folder)
-    summary = cut_repeated_text(units, folder)
-    cuts = pl.read_parquet(folder / "repeated.parquet")
+    summary = find_repeated_text(units, folder)
     unique = pl.read_parquet(folder / "unique.parquet")
+    repeated = RepeatedUnits.read(folder / "repeated_units.parquet", folder / "unique.parquet")
+    summary |= repeated.write(folder / "repeated.parquet", ~unique["kept"].to_numpy())
+    cuts = pl.read_parquet(folder / "repeated.parquet")
     before = pl.concat([pl.read_parquet(part.documents) for [part] in parts.values()])
-    after = without_cuts(before.lazy(), folder / "repeated.parquet").collect()
+    after = without_cuts(before.lazy(), cuts.lazy()).collect()
     assert after["document_id"].equals(before["document_id"])
-    assert before["text"].str.len_chars().sum() - after["text"].str.len_chars().sum() == summary["repeated_characters"]
-    assert summary["repeated_characters"] == cuts["num_characters"].sum()
+    assert before["text"].str.len_chars().sum() - after["text"].str.len_chars().sum() == summary["characters"]
+    assert summary["characters"] == cuts["num_characters"].sum()
     assert after["num_characters"].to_list() == [len(text) for text in after["text"]]
     assert after["num_bytes"].to_list() == [len(text.encode()) for text in after["text"]]
     assert summary["repeated"] == (unique["kind"] == "repeated").sum()
@@ -76,7 +79,7 @@ def test_a_repeated_line_stays_in_the_first_document_and_goes_from_all_later_one
     assert left == [texts[0], "Second.\nEnd.", "Third.", "Fourth."]
     assert cuts["document_id"].to_list() == [named("a", 1), named("b", 0), named("b", 1)]
     assert cuts["repeats"].to_list() == [named("a", 0)] * 3
-    assert (summary["repeated_units"], summary["documents_cut"]) == (3, 3)
+    assert (summary["units"], summary["documents"], summary["lost"]) == (3, 3, 0)
 
 
 def test_a_paragraph_is_compared_whole(tmp_path: Path) -> None:
@@ -139,5 +142,5 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     texts = [f"{MENU}\ntext {row % 40} of this document\n{CHINESE_MENU}" for row in range(5000)]
     for name in ("one", "two"):
         cut(tmp_path / name, {"a": texts[:2500], "b": texts[2500:]}, LINES)
-    for file in ("unique.parquet", "repeated.parquet", "a/units.parquet"):
+    for file in ("unique.parquet", "repeated_units.parquet", "repeated.parquet", "a/units.parquet"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()

@@ -7,6 +7,7 @@ import pytest
 
 from assets.checks import CHECKS
 from lm_pipeline.artifacts import Artifact, Store
+from lm_pipeline.corpus.cuts import without_cuts
 from lm_pipeline.corpus.decontamination import MAX_NAMED
 from lm_pipeline.corpus.documents import clean_parts, read_documents
 from lm_pipeline.errors import InputError, MissingArtifactError, SpecError
@@ -19,6 +20,7 @@ from tests.conftest import TinyProject, chinese_text, english_text
 
 FOOTER = "All rights reserved by the keepers of this page."
 CHINESE_FOOTER = "本站内容版权所有未经许可不得转载"
+TEXTS = (english_text, chinese_text)
 OPTIONS = """\
   corpora: [tiny_english, tiny_chinese]
   duplicates: {keep: best_score, repeated: {unit: line}}
@@ -48,15 +50,20 @@ def rich(tiny_fresh: TinyProject) -> TinyProject:
         "benchmark": [f"Question {n}: {english_text(n)}" for n in range(20, 23)] + [chinese_text(n) for n in (20, 21)],
     }
     for name, lines in extra.items():
-        folder = tiny_fresh.home.raw / name
-        folder.mkdir(parents=True)
-        (folder / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in lines), "utf-8")
-        declared = tiny_fresh.defs / "corpora" / name
-        declared.mkdir()
-        attributes = f"  source: {{kind: path, path: {folder}}}\n  cleaning: {{profile: none}}\n"
-        (declared / "defs.yaml").write_text(f"type: assets.Corpus\nattributes:\n{attributes}")
+        declare_texts(tiny_fresh, name, lines)
     tiny_fresh.edit("tiny", "  corpora: [tiny_english, tiny_chinese]\n", OPTIONS)
     return tiny_fresh
+
+
+def declare_texts(project: TinyProject, name: str, texts: list[str]) -> None:
+    """A corpus of these texts, of which cleaning keeps all."""
+    folder = project.home.raw / name
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    declared = project.defs / "corpora" / name
+    declared.mkdir()
+    attributes = f"  source: {{kind: path, path: {folder}}}\n  cleaning: {{profile: none}}\n"
+    (declared / "defs.yaml").write_text(f"type: assets.Corpus\nattributes:\n{attributes}")
 
 
 def build(project: TinyProject, *stages: str) -> dict[str, Artifact]:
@@ -75,7 +82,7 @@ def test_a_dataset_with_every_option_accounts_for_every_document(rich: TinyProje
     unique, splits = made["unique_documents"].summary, made["splits"].summary
     assert unique["low_quality"] >= 2
     assert unique["repeated"] == 1
-    assert unique["repeated_units"] >= 2
+    assert splits["repeated_text"]["units"] >= 2
     account = overview(Project(rich.home, rich.declarations, rich.graph))["datasets"]["tiny"]
     assert account["holds"]
     assert account["low_quality"] == unique["low_quality"]
@@ -94,6 +101,39 @@ def test_a_dataset_with_every_option_accounts_for_every_document(rich: TinyProje
     shards = made["token_shards"].summary["splits"]
     assert sum(shard["bytes"] for shard in shards.values()) == sum(splits["bytes"].values())
     assert sum(splits["bytes"].values()) < with_split["num_bytes"].sum()  # the footers are gone
+
+
+def test_a_paragraph_whose_first_document_is_contaminated_stays_in_the_next_one(tiny_fresh: TinyProject) -> None:
+    shared = [english_text(500), chinese_text(500)]
+    questions = [english_text(501), chinese_text(501)]
+    declare_texts(tiny_fresh, "benchmark", questions)
+    first = [
+        "\n\n".join([text(511), question, own]) for text, question, own in zip(TEXTS, questions, shared, strict=True)
+    ]
+    later = [
+        "\n\n".join([text(n), own, text(n + 50)])
+        for n in range(520, 524)
+        for text, own in zip(TEXTS, shared, strict=True)
+    ]
+    declare_texts(tiny_fresh, "pages", first + later)
+    options = "  corpora: [pages, tiny_english]\n  duplicates: {repeated: {unit: paragraph}}\n"
+    options += "  decontamination: {against: [benchmark]}\n"
+    tiny_fresh.edit("tiny", "  corpora: [tiny_english, tiny_chinese]\n", options)
+    made = build(tiny_fresh, "unique_documents", "splits", "tokenizer", "token_shards")
+    for stage, artifact in made.items():
+        for check in CHECKS[stage]:
+            passed, seen = check.examine(artifact)
+            assert passed, (stage, check.name, seen)
+
+    splits = made["splits"]
+    table = pl.read_parquet(splits.path("splits.parquet"))
+    assert table["exclusion"][:2].to_list() == ["contaminated"] * 2
+    cleaned = pl.concat(_documents(tiny_fresh, corpus) for corpus in ("pages", "tiny_english"))
+    left = without_cuts(cleaned.lazy(), pl.scan_parquet(splits.path("repeated.parquet"))).collect()
+    in_a_split = left.filter(table["split"].is_not_null())["text"]
+    for own in shared:
+        assert in_a_split.str.count_matches(own, literal=True).sum() == 1
+    assert sum(splits.summary["bytes"].values()) == in_a_split.str.len_bytes().sum()
 
 
 def test_a_rule_about_dates_says_that_documents_have_none(tiny_fresh: TinyProject) -> None:
