@@ -25,7 +25,8 @@ def make_optimizers(model: nn.Module, training: Training) -> list[torch.optim.Op
     rate, betas, momentum = training.learning_rate, training.betas, training.momentum
     if training.optimizer == "sgd":
         groups = _groups(named, training)
-        return [torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)]
+        fused = training.strategy == "ddp"  # torch's fused SGD has no rule for sharded weights
+        return [torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=fused)]
     if training.optimizer == "adam":
         return [torch.optim.Adam(_groups(named, training), lr=rate, betas=betas, fused=True)]
     hidden = [(name, p) for name, p in named if training.optimizer == "muon" and _is_hidden_matrix(name, p)]
@@ -64,7 +65,7 @@ def clip(optimizers: Iterable[torch.optim.Optimizer], norm: Tensor, max_norm: fl
     """Have gradients divided so that their global norm is at most `max_norm`.
 
     Fused optimizers divide in the pass that reads them anyway: a pass of its own would take 1 % of the step of an LSTM
-    of 4 M parameters. Muon has none to do it in.
+    of 4 M parameters. The others, Muon and SGD of sharded weights, have none to do it in.
 
     Args:
         optimizers: those that will make the next step.
@@ -73,7 +74,7 @@ def clip(optimizers: Iterable[torch.optim.Optimizer], norm: Tensor, max_norm: fl
     """
     scale = None if max_norm is None else (norm / max_norm).clamp(min=1.0)
     for optimizer in optimizers:
-        if not isinstance(optimizer, torch.optim.Muon):
+        if optimizer.defaults.get("fused"):
             optimizer.grad_scale = scale  # type: ignore[attr-defined] # read by torch's own scaler, which declares none
         elif scale is not None:
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

@@ -77,6 +77,7 @@ def resumed_from(folder):
         ("gru", {"accumulation": 2, "batching": "length_buckets", "num_buckets": 3}),
         ("transformer", {"average_decay": 0.9, "label_smoothing": 0.1}),
         ("transformer", {"strategy": "fsdp2", "average_decay": 0.9}),
+        ("transformer", {"strategy": "fsdp2", "optimizer": "sgd", "learning_rate": 0.05, "max_gradient_norm": 0.1}),
         ("transformer", {"strategy": "fsdp2", "accumulation": 2, "asynchronous_checkpoints": True}),
     ],
 )
