@@ -103,7 +103,10 @@ def _measure(job: Job, model: LanguageModel, here: dict[str, Any], world: World)
     training, folder = job.training, job.measurements or job.work_dir / "measurements"
     part = job.plan(job.train, training.seed).batch(0).split(training.accumulation * world.size)[0]
     chosen = choices.resolve(model, part, training, here, folder)
-    return chosen, peak_flops(chosen["precision"]["value"], model.embedding.weight.device, here, folder)
+    device = model.embedding.weight.device
+    peak = peak_flops(chosen["precision"]["value"], device, here, folder)
+    environment.forget_peak(device)
+    return chosen, peak
 
 
 def _refuse_another_model(spec: NeuralSpec, base: dict[str, Any]) -> None:

@@ -15,8 +15,9 @@ import torch
 from lm_pipeline.errors import InputError
 from lm_pipeline.models.attention import Kernel
 from lm_pipeline.models.language_model import LanguageModel
+from lm_pipeline.specs.model import EncoderModel, TransformerModel
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training.measurements import best_of, matmul, remembered
+from lm_pipeline.training.measurements import best_of, free_bytes, matmul, remembered
 from lm_pipeline.training.plan import Batch
 from lm_pipeline.training.ways import SHARING, Way, apply, seconds_of, try_compiled
 
@@ -31,6 +32,7 @@ COMPILE_FROM_SECONDS = 600.0
 """Length of a training, by the measured step, from which compiling it is tried: it takes one or two minutes."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IS_SET = "set in the experiment"
+TOO_LARGE = "takes more memory than there is"
 STATEFUL = "a recurrent model's steps are two calls a layer of torch's own, which compiling leaves as they are"
 HALF = "on a GPU torch runs recurrent layers under autocast in float16, whose small gradients vanish"
 PRODUCT_SIZES = {"cpu": 256, "cuda": 4096}
@@ -75,7 +77,13 @@ def resolve(
     timings: Timings = {"matmul_seconds": {}, "step_seconds": {}, "undivided": undivided}
     timings |= {"uncompiled": uncompiled, "unreduced": unreduced}
     if "auto" in (training.precision, training.attention) or training.compile == "auto":
-        timings |= remembered(folder, "steps", subject, lambda: _measure(model, batch, training))
+        timings |= remembered(
+            folder,
+            "steps",
+            subject,
+            lambda: _measure(model, batch, training),
+            lasts=lambda found: not found["too_large"],
+        )
     choices = decide(timings, training)
     precision, attention = (choices[name]["value"] for name in ("precision", "attention"))
     shared = _what_may_be_shared(training, undivided)
@@ -89,7 +97,13 @@ def resolve(
     if training.compile is not True and (is_open or (may_compile and shared == ["rows"])):
         timings |= remembered(folder, "sharing", subject, lambda: _measure_sharing(model, batch, ways(compiled=False)))
     if (training.compile is True and is_open) or (may_compile and _is_long(timings, choices, training)):
-        timings |= remembered(folder, "compiled", subject, lambda: try_compiled(model, batch, ways(compiled=True)))
+        timings |= remembered(
+            folder,
+            "compiled",
+            subject,
+            lambda: try_compiled(model, batch, ways(compiled=True)),
+            lasts=lambda found: found["compile_error"] is None,
+        )
     choices = decide(timings, training)
     apply(model, way_of(choices))
     return choices
@@ -116,7 +130,8 @@ def decide(timings: Timings, training: Training) -> Choices:
     """The choices that these timings lead to: a pure function.
 
     Args:
-        timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`; `sharing_seconds` by what
+        timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`, and `too_large`, those of
+            these that memory did not suffice for; `sharing_seconds` by what
             threads share, where that was tried, and `undivided`, why rows cannot be (None where they can); where
             compiled code was tried, `compiled_seconds` in the same way (nothing if it failed), `compile_seconds` and
             `compile_error`, and `uncompiled`, why it cannot be; `unreduced`, why bfloat16 is not thought of.
@@ -128,7 +143,9 @@ def decide(timings: Timings, training: Training) -> Choices:
         best = {name: min((s for key, s in steps.items() if key.startswith(name)), default=None) for name in DTYPES}
         unreduced = timings.get("unreduced")
         precision, why = "float32", unreduced or "bfloat16 matrix products are not faster here"
-        if unreduced is None and best["bfloat16"] is not None and best["float32"] is not None:
+        if unreduced is None and best["bfloat16"] is not None and best["float32"] is None:
+            precision, why = "bfloat16", "a float32 step " + TOO_LARGE
+        elif unreduced is None and best["bfloat16"] is not None and best["float32"] is not None:
             precision = "bfloat16" if best["bfloat16"] < best["float32"] / MIN_GAIN else "float32"
             why = f"a bfloat16 step takes {best['bfloat16'] / best['float32']:.2f} of a float32 step"
     attention, because = training.attention, IS_SET
@@ -138,6 +155,8 @@ def decide(timings: Timings, training: Training) -> Choices:
         }
         attention = min(of_both, key=of_both.__getitem__) if of_both else "fused"
         because = "the faster of both" if len(of_both) > 1 else "there is no attention to choose"
+        if len(of_both) == 1 and any(way.startswith(precision) for way in timings.get("too_large", ())):
+            because = "the other " + TOO_LARGE
     choices: Choices = {
         "precision": {"value": precision, "reason": why, "matmul_seconds": timings["matmul_seconds"]},
         "attention": {"value": attention, "reason": because, "step_seconds": steps},
@@ -197,9 +216,23 @@ def _measure(model: LanguageModel, batch: Batch, training: Training) -> Timings:
     attentions: list[Kernel] = ["fused", "explicit"] if training.attention == "auto" else [training.attention]
     if model.spec.family not in ("transformer", "encoder") and training.attention == "auto":
         attentions = ["fused"]  # nothing attends
-    found = seconds_of(model, batch, [Way(p, a) for p in precisions for a in attentions])
+    ways = [Way(p, a) for p in precisions for a in attentions]
+    tried = [way for way in ways if way.attention == "fused" or len(attentions) == 1 or _may_fit(model, batch, way)]
+    found = seconds_of(model, batch, tried)
     seconds = {f"{way.precision}/{way.attention}": taken for way, taken in found.items()}
-    return {"matmul_seconds": products, "step_seconds": seconds}
+    too_large = [f"{way.precision}/{way.attention}" for way in ways if way not in found]
+    return {"matmul_seconds": products, "step_seconds": seconds, "too_large": too_large}
+
+
+def _may_fit(model: LanguageModel, batch: Batch, way: Way) -> bool:
+    """Whether there is room for what explicit attention keeps: scores and their softmax, T x T numbers a head.
+
+    A CPU is not asked to try: it would not refuse, but kill the process.
+    """
+    spec, (num_rows, length) = model.spec, batch.inputs_BT.shape
+    assert isinstance(spec, TransformerModel | EncoderModel)
+    kept = 2 * spec.num_layers * num_rows * spec.num_heads * length**2 * DTYPES[way.precision].itemsize
+    return kept < free_bytes(model.embedding.weight.device)
 
 
 def _why_undivided(model: LanguageModel, batch: Batch, training: Training) -> str | None:

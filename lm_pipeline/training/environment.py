@@ -66,6 +66,13 @@ def peak_of_device(device: torch.device) -> int | None:
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
 
 
+def forget_peak(device: torch.device) -> None:
+    """Count the memory of a GPU anew: what measurements took is no cost of the training."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What changed since a checkpoint was written, in words; empty where a resume is bitwise exact."""
     return [f"{name}: {before.get(name)} then, {value} now" for name, value in now.items() if before.get(name) != value]

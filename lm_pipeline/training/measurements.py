@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import torch
 
 from lm_pipeline.digests import digest_of
@@ -18,7 +19,13 @@ ENOUGH_SECONDS = 8.0
 """Time after which no further round of a measurement begins."""
 
 
-def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
+def remembered(
+    folder: Path,
+    name: str,
+    subject: Mapping[str, Any],
+    measure: Callable[[], Any],
+    lasts: Callable[[Any], bool] = lambda _: True,
+) -> Any:
     """The JSON value that was measured for this subject before, or is measured now and kept.
 
     Args:
@@ -26,6 +33,7 @@ def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Cal
         name: what is measured; the beginning of the file's name.
         subject: all that the result depends on, as JSON.
         measure: does it.
+        lasts: whether a result is to be kept; what failed today may work tomorrow.
     """
     path = folder / f"{name}-{digest_of(subject)[:16]}.json"
     if path.is_file():
@@ -34,6 +42,8 @@ def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Cal
         except (ValueError, KeyError, TypeError):
             path.unlink(missing_ok=True)  # a torn file of a machine that lost power: measured again
     measured = measure()
+    if not lasts(measured):
+        return measured
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps({"subject": subject, "measured": measured}, indent=1) + "\n", "utf-8")
@@ -42,28 +52,52 @@ def remembered(folder: Path, name: str, subject: Mapping[str, Any], measure: Cal
 
 
 def best_of(work: Mapping[Name, Callable[[], object]], device: torch.device, rounds: int) -> dict[Name, float]:
-    """Shortest run of each, in seconds, after one to warm up.
+    """Shortest run of each, in seconds, after one to warm up, without those that memory does not suffice for.
 
     They take turns: what else the machine does slows all of them, and not only the one that was unlucky. Long runs,
     which chance touches less, are fewer: no round begins after `ENOUGH_SECONDS`.
+
+    Raises:
+        RuntimeError: memory suffices for none.
     """
-    seconds: dict[Name, list[float]] = {name: [] for name in work}
-
-    def measure_each() -> None:
-        for name, run in work.items():
-            begin = time.perf_counter()
-            run()
+    failed, seconds = None, dict[Name, list[float]]()
+    for name, run in work.items():
+        try:
+            _seconds(run, device)
+            seconds[name] = []
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = error.with_traceback(None)  # which holds what was allocated
             if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - begin)
-
-    measure_each()
+                torch.cuda.empty_cache()
+    if failed is not None and not seconds:
+        raise failed
     started = time.perf_counter()
     for number in range(rounds):
         if number and time.perf_counter() - started > ENOUGH_SECONDS:
             break
-        measure_each()
-    return {name: min(each[1:]) for name, each in seconds.items()}
+        for name, each in seconds.items():
+            each.append(_seconds(work[name], device))
+    return {name: min(each) for name, each in seconds.items()}
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    begin = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch says that memory does not suffice, on a GPU or on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on the device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def matmul(dtype: torch.dtype, device: torch.device, size: int) -> Callable[[], object]:

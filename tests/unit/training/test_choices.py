@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from lm_pipeline.training import choices, measurements
 from lm_pipeline.training.choices import COMPILE_FROM_SECONDS, MIN_GAIN, decide, resolve
 from lm_pipeline.training.measurements import peak_flops, remembered
 from lm_pipeline.training.plan import Batch
+from lm_pipeline.training.ways import Way
 
 MACHINE = {"device": "cpu", "threads": 1}
 SPECS = {"lstm": LstmModel(width=16, dropout=0.5), "transformer": TransformerModel(width=16, num_heads=2, dropout=0.5)}
@@ -85,6 +88,64 @@ def test_what_is_set_is_not_measured(tmp_path, monkeypatch):
 def test_the_fastest_pair_is_chosen_and_reduced_precision_must_gain_clearly(steps, precision, attention):
     chosen = decide({"matmul_seconds": MATMUL, "step_seconds": steps}, Training())
     assert (chosen["precision"]["value"], chosen["attention"]["value"]) == (precision, attention)
+
+
+@pytest.mark.parametrize(
+    ("steps", "too_large", "precision", "attention", "of"),
+    [
+        ({"float32/fused": 3.0}, ["float32/explicit"], "float32", "fused", "attention"),
+        ({"bfloat16/fused": 3.0, "bfloat16/explicit": 4.0}, ["float32/fused", "float32/explicit"],
+         "bfloat16", "fused", "precision"),
+    ],
+)  # fmt: skip
+def test_what_takes_too_much_memory_is_not_chosen_and_is_the_reason(steps, too_large, precision, attention, of):
+    timings = {"matmul_seconds": MATMUL, "step_seconds": steps, "too_large": too_large}
+    chosen = decide(timings, Training())
+    assert (chosen["precision"]["value"], chosen["attention"]["value"]) == (precision, attention)
+    assert chosen[of]["reason"].endswith("takes more memory than there is")
+
+
+LIMITED = """
+import resource, sys, torch
+from pathlib import Path
+from lm_pipeline.models.language_model import build_model
+from lm_pipeline.specs.model import TransformerModel
+from lm_pipeline.specs.training import Training
+from lm_pipeline.training.choices import resolve
+from lm_pipeline.training.plan import Batch
+
+torch.set_num_threads(1)
+tokens = torch.randint(40, (2, 1025), generator=torch.Generator().manual_seed(0))
+model = build_model(TransformerModel(num_layers=2, width=16, num_heads=8), 40, 1024)
+read = Batch(tokens[:, :-1], tokens[:, 1:], begins=True)
+model.loss_sums(read.inputs_BT[:1, :64], read.targets_BT[:1, :64])[0].backward()  # threads and workspaces are there
+used = next(int(line.split()[1]) << 10 for line in Path("/proc/self/status").open() if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (used + (160 << 20), resource.RLIM_INFINITY))
+chosen = resolve(model, read, Training(precision="float32", compile=False), {"device": "cpu"}, Path(sys.argv[1]))
+print(chosen["attention"]["value"], "|", chosen["attention"]["reason"])
+"""
+
+
+def test_attention_that_does_not_fit_the_memory_is_done_without(tmp_path):
+    """Explicit attention keeps above 260 MB here, and gets 160."""
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "fused | the other takes more memory than there is\n"
+    assert not list(tmp_path.glob("steps-*")), "tomorrow there may be more"
+
+
+def test_a_cpu_is_not_asked_to_try_attention_beyond_its_memory():
+    model, rows = build_model(SPECS["transformer"], 40, 8), torch.empty(1, 1 << 22, dtype=torch.int64, device="meta")
+    assert not choices._may_fit(model, Batch(rows, rows, begins=True), Way("bfloat16", "explicit"))
+    assert choices._may_fit(model, batch(), Way("bfloat16", "explicit"))
+
+
+def test_what_failed_is_tried_again_next_time(tmp_path):
+    found = iter([{"compile_error": "no compiler"}, {"compile_error": None}])
+    for expected in ("no compiler", None, None):
+        measured = remembered(tmp_path, "x", {}, lambda: next(found), lasts=lambda one: one["compile_error"] is None)
+        assert measured["compile_error"] == expected
 
 
 def test_what_stands_against_bfloat16_is_the_reason_for_float32():

@@ -129,6 +129,17 @@ def test_a_context_longer_than_the_text_is_refused_at_once(make_request):
         train_from_request(path)
 
 
+def test_a_finished_request_can_be_started_again(make_request):
+    settings = {"num_steps": 6, "batch_size": 8, "context_length": 16, "num_threads": 1, "precision": "float32"}
+    path = make_request("twice", {"family": "gru", "width": 16}, snapshot_interval=2, **settings)
+    out = path.parent / "out"
+    for _ in range(2):
+        assert train_from_request(path) == 0
+        assert [file.name for file in sorted((out / "snapshots").iterdir())] == [
+            f"step-{step:08d}.safetensors" for step in (2, 4, 6)
+        ]
+
+
 def test_a_model_adapts_another_and_is_published_whole(make_request):
     model = {"family": "transformer", "width": 32, "num_heads": 2}
     settings = {"num_steps": 30, "batch_size": 8, "context_length": 16, "validation_interval": 10, "keep": "last"}
