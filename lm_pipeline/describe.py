@@ -8,14 +8,14 @@ from lm_pipeline.artifacts import Store
 from lm_pipeline.errors import InputError, MissingArtifactError, nearest
 from lm_pipeline.models.description import describe_model, gradient_norms
 from lm_pipeline.models.huggingface.model import form_of
-from lm_pipeline.models.language_model import LanguageModel, NeuralSpec, build_model
+from lm_pipeline.models.language_model import RECURRENT, LanguageModel, NeuralSpec, build_model
 from lm_pipeline.models.storage import load_model
 from lm_pipeline.project import Project
 from lm_pipeline.specs.model import NgramModel
 from lm_pipeline.specs.pretrained import Pretrained
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training.choices import DTYPES
-from lm_pipeline.training.measurements import PEAK_SIZES, matmul_seconds, memory_bandwidth
+from lm_pipeline.training.choices import DTYPES, MIN_GAIN, PRODUCT_SIZES
+from lm_pipeline.training.measurements import PEAK_SIZES, best_of, matmul, matmul_seconds, memory_bandwidth
 from lm_pipeline.training.snapshots import snapshot_room, snapshot_steps
 
 GRADIENT_ROWS = 16
@@ -70,7 +70,7 @@ def describe_experiment(
     if peak_flops:
         machine = "peak given"
     else:
-        precision, peak_flops = _peak(training, device)
+        precision, peak_flops = _peak(training, declared.model, device)
         machine = f"peak measured, {precision} products on {device}"
     value = {"experiment": experiment, "family": declared.model.family, "vocab_size": vocab_size, "machine": machine}
     value |= describe_model(
@@ -92,13 +92,15 @@ def describe_experiment(
     return value
 
 
-def _peak(training: Training, device: torch.device) -> tuple[str, float]:
-    """The precision whose products are fastest of those that the training may use, and their operations a second."""
-    size = PEAK_SIZES[device.type]
-    precisions = list(DTYPES) if training.precision == "auto" else [training.precision]
-    seconds = {name: matmul_seconds(DTYPES[name], device, size) for name in precisions}
-    fastest = min(seconds, key=seconds.__getitem__)
-    return fastest, 2 * size**3 / seconds[fastest]
+def _peak(training: Training, spec: NeuralSpec, device: torch.device) -> tuple[str, float]:
+    """The precision that the training is likely to use, and the operations a second that its products reach."""
+    precision, size = training.precision, PEAK_SIZES[device.type]
+    if precision == "auto":
+        small = PRODUCT_SIZES[device.type]  # where bfloat16 is emulated, a large product takes a minute
+        seconds = best_of({name: matmul(dtype, device, small) for name, dtype in DTYPES.items()}, device, rounds=10)
+        is_open = device.type == "cpu" or spec.family not in RECURRENT
+        precision = "bfloat16" if is_open and seconds["bfloat16"] < seconds["float32"] / MIN_GAIN else "float32"
+    return precision, 2 * size**3 / matmul_seconds(DTYPES[precision], device, size)
 
 
 def _snapshot_bytes(training: Training, weights: int) -> int:

@@ -21,8 +21,9 @@ ROW_FUNCTIONS = frozenset(
 )  # fmt: skip
 """SQL functions whose result for a row depends on that row alone."""
 
-_STRING = re.compile(r"'[^']*'")
-_WORDS_BEFORE_BRACKETS = "AND|OR|NOT|IN|CASE|WHEN|THEN|ELSE|BETWEEN|LIKE|ILIKE"
+_NO_CODE = re.compile(r"'[^']*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+"""Strings and comments."""
+_WORDS_BEFORE_BRACKETS = "AND|OR|NOT|IN|CASE|WHEN|THEN|ELSE|BETWEEN|LIKE|ILIKE|FROM|DECIMAL|NUMERIC|FLOAT|VARCHAR|CHAR"
 _CALL = re.compile(rf'"?\b(?!(?:{_WORDS_BEFORE_BRACKETS})\b)([A-Z_]\w*)"?\s*\(', re.IGNORECASE)
 
 
@@ -43,7 +44,7 @@ def fails_custom(rule: CustomRule, documents: pl.DataFrame) -> pl.Series:
     """
     known = [name for name in STATISTICS if name in documents.columns]
     expected = f"It must be a condition in SQL syntax over the columns {', '.join(known)}."
-    called = {name.upper() for name in _CALL.findall(_STRING.sub("", rule.reject_if))}
+    called = {name.upper() for name in _CALL.findall(_NO_CODE.sub(" ", rule.reject_if))}
     if strange := sorted(called - ROW_FUNCTIONS):
         problem = f"{', '.join(strange)} is no function of one document"
         raise _unusable(rule, problem, f"Functions that are: {', '.join(sorted(ROW_FUNCTIONS))}.")

@@ -4,9 +4,9 @@ import polars as pl
 
 _WRITTEN = (
     r"^(\d{4})(?:年|[-/.年](\d{1,2})(?:月|[-/.月](\d{1,2})日?)?)?"
-    r"(?:[T ]*(\d{1,2}):(\d\d)(:\d\d)?(\.\d{1,6})?\d* ?(?:Z|UTC|GMT|([+-]\d\d):?(\d\d))?)?$"
+    r"(?:[T ]*(\d{1,2}):(\d\d)(:\d\d)?(\.\d{1,6})?\d* ?(?:Z|UTC|GMT|([+-]\d\d)(?::?(\d\d))?)?)?$"
 )
-_COMPACT = r"^(\d{4})(\d\d)(\d\d)(T|$)"
+_COMPACT = r"^(\d{4})(\d\d)(\d\d)(?:T(\d\d):?(\d\d)(?::?(\d\d))?([Z.+-].*)?)?$"
 
 
 def microseconds(date: pl.Expr) -> pl.Expr:
@@ -23,16 +23,26 @@ def microseconds(date: pl.Expr) -> pl.Expr:
     text = date.cast(pl.String).str.strip_chars()
     named = text.str.replace(r"(GMT|UTC|UT)$", "+0000")
     forms = (
-        _written(text.str.replace(_COMPACT, "${1}-${2}-${3}${4}")),
+        _written(_spaced(text)),
         named.str.to_datetime("%a, %d %b %Y %H:%M:%S %z", strict=False, time_unit="us"),
         text.str.to_date("%d %B %Y", strict=False).cast(pl.Datetime("us")),
         text.str.to_date("%B %d, %Y", strict=False).cast(pl.Datetime("us")),
     )
     since_1970 = [
         text.str.extract(rf"^(\d{{{digits}}})$").cast(pl.Int64) * scale
-        for digits, scale in (("9,10", 1_000_000), ("12,13", 1_000))
+        for digits, scale in (("9,10", 1_000_000), ("13", 1_000))
     ]
     return pl.coalesce([*(form.cast(pl.Int64) for form in forms), *since_1970])
+
+
+def _spaced(text: pl.Expr) -> pl.Expr:
+    """ISO 8601's basic form (20210305T103000Z) in its extended one; other text as it is."""
+    year, month, day, hour, minute, second, rest = (
+        text.str.extract_groups(_COMPACT).struct.field(str(group)) for group in range(1, 8)
+    )
+    clock = pl.concat_str([pl.lit("T"), hour, pl.lit(":"), minute, pl.lit(":"), second.fill_null("00")])
+    whole = pl.concat_str([year, pl.lit("-"), month, pl.lit("-"), day, clock.fill_null(""), rest.fill_null("")])
+    return pl.when(year.is_null()).then(text).otherwise(whole)
 
 
 def _written(text: pl.Expr) -> pl.Expr:

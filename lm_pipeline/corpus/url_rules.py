@@ -21,6 +21,7 @@ _LISTED_HOST = re.compile(
     r"(?::\d+)?/?(?:\^(?:\$\S*)?)?",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(r"[0-9.]+|[0-9a-f]*:[0-9a-f:.]*(?:%\w+)?", re.IGNORECASE)
 _NOWHERE = ("0.0.0.0", "127.0.0.1", "::", "::1")  # noqa: S104 - where a hosts file sends what it blocks; nothing binds
 
 
@@ -61,11 +62,11 @@ def listed_hosts(entry: str) -> list[str]:
     (['bad.example'], ['a.example', 'b.example'], [])
     """
     text = re.sub(r"(?:^|\s)#.*", "", entry).strip()
-    if not text or text.startswith("!"):
+    if not text or text.startswith(("!", "[Adblock")):  # a comment, or a list's first line
         return []
     names = text.split()
-    if len(names) > 1 and names[0] in _NOWHERE:
-        names = names[1:]
+    if len(names) > 1 and _ADDRESS.fullmatch(names[0]):  # a hosts file blocks what it sends nowhere
+        names = names[1:] if names[0] in _NOWHERE else []
     elif len(names) > 1:
         names = [text]
     found = [_LISTED_HOST.fullmatch(name) for name in names]

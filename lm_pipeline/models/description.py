@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lm_pipeline.models.language_model import LanguageModel, NeuralSpec, build_model, count_parameters
+from lm_pipeline.models.language_model import (
+    LanguageModel,
+    NeuralSpec,
+    build_model,
+    count_parameters,
+    published_weights,
+)
 from lm_pipeline.specs.training import Training
 
 BYTES = 4
@@ -57,6 +63,7 @@ def describe_model(
         model = build_model(spec, vocab_size, training.context_length)
     parameters, trained = sum(p.numel() for p in model.parameters()), count_parameters(model)
     weights = parameters * BYTES
+    published = BYTES * sum(tensor.numel() for tensor in published_weights(model).values())
     rows = -(-training.batch_size // (training.accumulation * training.num_processes))
     parts = training.num_processes if training.strategy == "fsdp2" else 1
     activations, state = measure_row(spec, training.context_length)
@@ -85,8 +92,10 @@ def describe_model(
         "memory_bytes": memory
         | {"training": sum(memory.values()), "state_per_row": state, "inference": weights + state},
         "disk_bytes": {
-            "model": weights,
-            "checkpoint": weights * (1 + (training.average_decay is not None) + (training.keep == "best")) + optimizer,
+            "model": published,
+            "checkpoint": weights * (1 + (training.average_decay is not None))
+            + (published if training.keep == "best" else 0)
+            + optimizer,
         },
         "training": {
             "tokens": tokens,

@@ -17,7 +17,6 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lm_pipeline.models.dropout import variational_dropout, weight_drop
 from lm_pipeline.models.initialisation import RecurrentSpec, initialise_recurrent
-from lm_pipeline.models.lstm import computes, lstm_layer
 from lm_pipeline.models.state import State, join_documents
 from lm_pipeline.specs.model import RnnModel
 
@@ -113,8 +112,7 @@ class Recurrent(nn.Module):
         """Read B x T x D, or N x D as `runs` lays it out; states are L x B x D or L x R x D."""
         spec = self.spec
         num_rows = x.shape[0] if runs is None else len(runs.last_B)
-        is_own = runs is None and spec.family == "lstm" and computes(x)
-        if not self.training or not (spec.variational_dropout or spec.weight_drop or is_own):
+        if not self.training or not (spec.variational_dropout or spec.weight_drop):
             x = F.dropout(x, self.input_dropout, self.training)
             hidden = (before if spec.family == "lstm" else before[0]) if before else None
             y, after = self.cells(x if runs is None else PackedSequence(x, runs.batch_sizes_T), hidden)
@@ -146,9 +144,7 @@ class Recurrent(nn.Module):
         weights = [cast("Tensor", getattr(self.cells, name)) for name in names]
         weights[1] = weight_drop(weights[1], self.spec.weight_drop)
         hidden = before if self.spec.family == "lstm" else before[0]
-        if runs is None and self.spec.family == "lstm" and computes(x):
-            y, *after = lstm_layer(x, before, weights)
-        elif runs is None:
+        if runs is None:
             y, *after = self.function(x, hidden, weights, True, 1, 0.0, self.training, False, True)
         else:
             y, *after = self.function(x, runs.batch_sizes_T, hidden, weights, True, 1, 0.0, self.training, False)

@@ -95,7 +95,13 @@ def resolve(
     is_open = len(shared) > 1
     may_compile = training.compile == "auto" and training.batching == "packed" and uncompiled is None
     if training.compile is not True and (is_open or (may_compile and shared == ["rows"])):
-        timings |= remembered(folder, "sharing", subject, lambda: _measure_sharing(model, batch, ways(compiled=False)))
+        timings |= remembered(
+            folder,
+            "sharing",
+            subject,
+            lambda: _measure_sharing(model, batch, ways(compiled=False)),
+            lasts=lambda found: len(found["sharing_seconds"]) == len(shared),
+        )
     if (training.compile is True and is_open) or (may_compile and _is_long(timings, choices, training)):
         timings |= remembered(
             folder,

@@ -59,8 +59,8 @@ def train(job: Job, reporter: Reporter, world: World = World()) -> tuple[Session
             take_step(session, plan, training)
             counters = session.counters
             if counters.consecutive_skips:
-                read = guard.what_was_read(skipped_last(session, job, plan, 1))
-                reporter.warn(f"step {counters.step} skipped: {counters.skip_reason}; {read}")
+                documents = guard.what_was_read(skipped_last(session, job, plan, 1))
+                reporter.warn(f"step {counters.step} skipped: {counters.skip_reason}; {documents}")
                 if counters.consecutive_skips >= guard.MAX_CONSECUTIVE_SKIPS:
                     roll_back(session, job, plan, saver, reporter)
                     curve.cut(session.counters.curve_bytes)

@@ -193,7 +193,8 @@ def _write_outputs(
     save_model(weights, config, request.output_dir)
     shutil.copyfile(request.work_dir / CURVE, request.output_dir / CURVE)
     if (request.work_dir / SNAPSHOTS).is_dir():
-        shutil.rmtree(request.output_dir / SNAPSHOTS, ignore_errors=True)  # of the same request, started by hand again
+        if (request.output_dir / SNAPSHOTS).is_dir():  # of the same request, started by hand again
+            shutil.rmtree(request.output_dir / SNAPSHOTS)
         shutil.copytree(request.work_dir / SNAPSHOTS, request.output_dir / SNAPSHOTS)
     _write_json(
         request.output_dir / "training.json",

@@ -299,6 +299,8 @@ def test_a_condition_that_is_null_rejects_nothing():
         "num_words IN (1, 2) AND (num_lines > 2 OR NOT (num_lines BETWEEN (3) AND (4)))",
         "CASE WHEN (num_words > 1) THEN TRUE ELSE FALSE END",
         "COALESCE(round(hash_ratio, 1), GREATEST(num_words, 2)) > 2 AND language <> 'AVG(x)'",
+        "num_words > 5 -- SUM(x)",
+        "CAST(num_words AS DECIMAL(10, 2)) > 5",
     ],
 )
 def test_functions_of_one_document_are_allowed(condition):
@@ -313,6 +315,8 @@ def test_functions_of_one_document_are_allowed(condition):
         ("num_words + 1", "it gives Int64, not true or false"),
         ("text LIKE '%a%'", "text"),
         ("num_words > AVG(num_words)", "AVG is no function of one document"),
+        ("num_words > AVG /*of all*/ (num_words)", "AVG is no function of one document"),
+        ("SUM/**/(num_words) > 5", "SUM is no function of one document"),
         ("COUNT (*) > 3", "COUNT is no function of one document"),
         ("num_words > lag(num_words) OVER (ORDER BY num_words)", "LAG, OVER is no function of one document"),
     ],

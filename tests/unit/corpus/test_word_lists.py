@@ -25,11 +25,12 @@ def test_files_are_read_one_entry_a_line(home):
 
 
 def test_lists_of_domains_come_in_several_forms(home):
-    lines = "# hosts\n0.0.0.0 a.example b.example # two\n! adblock\n||c.example^$third-party\nhttps://d.example/\n\n例子.中国\n"
+    hosts = "255.255.255.255 broadcasthost\nfe80::1%lo0 localhost\n# hosts\n0.0.0.0 a.example b.example # two\n"
+    adblock = "[Adblock Plus 2.0]\n! adblock\n||c.example^$third-party\n"
+    lines = f"{hosts}{adblock}https://d.example/\n\n例子.中国\n"
     (home.root.parent / "domains.txt").write_text(lines, "utf-8")
     rules = UrlRules(files=("domains.txt",), blocked_domains=("*.e.example:8080", "2001:db8::1"))
-    hosts = with_lists(Cleaning(urls=rules), home).urls.blocked_domains
-    assert hosts == (
+    assert with_lists(Cleaning(urls=rules), home).urls.blocked_domains == (
         "e.example", "2001:db8::1", "a.example", "b.example", "c.example", "d.example", "xn--fsqu00a.xn--fiqs8s"
     )  # fmt: skip
 

@@ -84,6 +84,14 @@ def test_processes_divide_rows_and_with_fsdp2_what_is_kept_of_each_weight():
         assert two["disk_bytes"] == one["disk_bytes"]
 
 
+def test_what_is_published_of_an_adapted_model_is_the_whole_one():
+    spec = SPECS["transformer"]
+    adapted = spec.model_copy(update={"lora": Lora(rank=4, targets=("qkv",))})
+    plain, lora = (describe_model(s, TRAINING, VOCAB_SIZE, 1e9, 1e9) for s in (spec, adapted))
+    assert lora["memory_bytes"]["weights"] > plain["memory_bytes"]["weights"]
+    assert lora["disk_bytes"]["model"] == plain["disk_bytes"]["model"]
+
+
 ADAPTED = {
     f"{name}, adapted": (SPECS | VARIANTS)[name].model_copy(update={"lora": Lora(rank=2, targets=targets)})
     for name, targets in {"gpt2": ("qkv", "out", "up", "down"), "llama": ("qkv",), "encoder": ("qkv", "down")}.items()
