@@ -156,7 +156,10 @@ class _Child:
                         raise _DiedError(bad.reason, bad.detail)
                     yield bad
                 else:
-                    yield Record(record, str(texts[at : at + size], "utf-8"), *others)
+                    *fields, removals = others
+                    yield Record(
+                        record, str(texts[at : at + size], "utf-8"), *fields, removals=tuple(map(tuple, removals))
+                    )
                     at += size
 
     def close(self) -> None:
