@@ -14,8 +14,8 @@ from lm_pipeline.project import Project
 from lm_pipeline.specs.model import NgramModel
 from lm_pipeline.specs.pretrained import Pretrained
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training.choices import DTYPES, MIN_GAIN, PRODUCT_SIZES
-from lm_pipeline.training.measurements import PEAK_SIZES, best_of, matmul, matmul_seconds, memory_bandwidth
+from lm_pipeline.training.choices import DTYPES, MIN_GAIN, product_seconds
+from lm_pipeline.training.measurements import PEAK_SIZES, matmul_seconds, memory_bandwidth
 from lm_pipeline.training.snapshots import snapshot_room, snapshot_steps
 
 GRADIENT_ROWS = 16
@@ -96,8 +96,7 @@ def _peak(training: Training, spec: NeuralSpec, device: torch.device) -> tuple[s
     """The precision that the training is likely to use, and the operations a second that its products reach."""
     precision, size = training.precision, PEAK_SIZES[device.type]
     if precision == "auto":
-        small = PRODUCT_SIZES[device.type]  # where bfloat16 is emulated, a large product takes a minute
-        seconds = best_of({name: matmul(dtype, device, small) for name, dtype in DTYPES.items()}, device, rounds=10)
+        seconds = product_seconds(device)
         is_open = device.type == "cpu" or spec.family not in RECURRENT
         precision = "bfloat16" if is_open and seconds["bfloat16"] < seconds["float32"] / MIN_GAIN else "float32"
     return precision, 2 * size**3 / matmul_seconds(DTYPES[precision], device, size)

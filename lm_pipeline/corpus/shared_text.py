@@ -80,8 +80,8 @@ def examples(
     ids = dict(zip(wanted.tolist(), columns.hex("id", wanted), strict=True))
     texts = {
         row: text[:_EXCERPT_CHARACTERS]
-        for rows_of_page, page in map_texts(columns, documents, wanted, list)
-        for row, text in zip(rows_of_page.tolist(), page, strict=True)
+        for found, their_texts in map_texts(columns, documents, wanted, list)
+        for row, text in zip(found.tolist(), their_texts, strict=True)
     }
 
     def side(row: int, prefix: str) -> dict[str, Any]:

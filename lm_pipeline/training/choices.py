@@ -137,10 +137,10 @@ def decide(timings: Timings, training: Training) -> Choices:
 
     Args:
         timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`, and `too_large`, those of
-            these that memory did not suffice for; `sharing_seconds` by what
-            threads share, where that was tried, and `undivided`, why rows cannot be (None where they can); where
-            compiled code was tried, `compiled_seconds` in the same way (nothing if it failed), `compile_seconds` and
-            `compile_error`, and `uncompiled`, why it cannot be; `unreduced`, why bfloat16 is not thought of.
+            these that memory did not suffice for; `sharing_seconds` by what threads share, where that was tried, and
+            `undivided`, why rows cannot be (None where they can); where compiled code was tried, `compiled_seconds` in
+            the same way (nothing if it failed), `compile_seconds` and `compile_error`, and `uncompiled`, why it cannot
+            be; `unreduced`, why bfloat16 is not thought of.
         training: the settings; what is not `auto` there stays.
     """
     steps = timings["step_seconds"]
@@ -212,10 +212,14 @@ def _step_seconds(timings: Timings, choices: Choices) -> Any:
     return timings["step_seconds"].get(f"{choices['precision']['value']}/{choices['attention']['value']}")
 
 
-def _measure(model: LanguageModel, batch: Batch, training: Training) -> Timings:
-    device = model.embedding.weight.device
+def product_seconds(device: torch.device) -> dict[str, float]:
+    """Seconds of a small matrix product in each precision: where bfloat16 is emulated, a large one takes a minute."""
     size = PRODUCT_SIZES[device.type]
-    products = best_of({name: matmul(dtype, device, size) for name, dtype in DTYPES.items()}, device, rounds=10)
+    return best_of({name: matmul(dtype, device, size) for name, dtype in DTYPES.items()}, device, rounds=10)
+
+
+def _measure(model: LanguageModel, batch: Batch, training: Training) -> Timings:
+    products = product_seconds(model.embedding.weight.device)
     precisions = list(DTYPES) if training.precision == "auto" else [training.precision]
     if training.precision == "auto" and products["bfloat16"] > products["float32"] / MIN_GAIN:
         precisions = ["float32"]
