@@ -9,21 +9,20 @@ _WRITTEN = (
 _COMPACT = r"^(\d{4})(\d\d)(\d\d)(?:T(\d\d):?(\d\d)(?::?(\d\d))?([Z.+-].*)?)?$"
 
 
-def microseconds(date: pl.Expr) -> pl.Expr:
-    """A date as text, in microseconds since 1970 (UTC where it names no zone); null where it cannot be read.
+def microseconds(dates: pl.Series) -> pl.Series:
+    """Dates as text, in microseconds since 1970 (UTC where one names no zone); null where it cannot be read.
 
     What can be read: ISO 8601 down to a year alone, also with slashes, dots or 年月日; the form of HTTP and mail
     (RFC 9110, RFC 5322); a day with the English name of its month; and seconds or milliseconds since 1970. Days that
     begin with the month or the day in figures (05/03/2021) could be either.
 
-    >>> dates = pl.DataFrame({"date": ["1970-01-01T01:00+01:00", "1970年1月1日", "1970", "0000000001", "yesterday"]})
-    >>> dates.select(microseconds(pl.col("date"))).to_series().to_list()
+    >>> microseconds(pl.Series(["1970-01-01T01:00+01:00", "1970年1月1日", "1970", "0000000001", "yesterday"])).to_list()
     [0, 0, 0, 1000000, None]
     """
-    text = date.cast(pl.String).str.strip_chars()
+    text = pl.col("text")
     named = text.str.replace(r"(GMT|UTC|UT)$", "+0000")
     forms = (
-        _written(_spaced(text)),
+        _written(pl.col("spaced")),
         named.str.to_datetime("%a, %d %b %Y %H:%M:%S %z", strict=False, time_unit="us"),
         text.str.to_date("%d %B %Y", strict=False).cast(pl.Datetime("us")),
         text.str.to_date("%B %d, %Y", strict=False).cast(pl.Datetime("us")),
@@ -32,7 +31,10 @@ def microseconds(date: pl.Expr) -> pl.Expr:
         text.str.extract(rf"^(\d{{{digits}}})$").cast(pl.Int64) * scale
         for digits, scale in (("9,10", 1_000_000), ("13", 1_000))
     ]
-    return pl.coalesce([*(form.cast(pl.Int64) for form in forms), *since_1970])
+    stripped = dates.cast(pl.String).str.strip_chars().alias("text").to_frame()
+    # Not one expression: its regular expressions would run once for every part of a date that refers to them.
+    written = stripped.with_columns(spaced=_spaced(text))
+    return written.select(pl.coalesce([*(form.cast(pl.Int64) for form in forms), *since_1970])).to_series()
 
 
 def _spaced(text: pl.Expr) -> pl.Expr:

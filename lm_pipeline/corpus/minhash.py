@@ -203,7 +203,7 @@ def _describe(batch: pl.DataFrame, spec: NearDuplicates | None) -> pl.DataFrame:
         bands = {band_column(band): keys[band] for band in range(spec.num_bands)}
     return batch.with_columns(
         num_characters=pl.col("text").str.len_chars().cast(pl.Int64),
-        date=microseconds(pl.col("date")).fill_null(UNDATED),
+        date=microseconds(batch["date"]).fill_null(UNDATED),
         id_high=id_high,
         id_low=id_low,
         text_high=hashes[::2],

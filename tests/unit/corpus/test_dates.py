@@ -42,6 +42,5 @@ from lm_pipeline.corpus.dates import microseconds
     ],
 )
 def test_dates_are_read_in_the_forms_of_records(date: str | None, seconds: float | None) -> None:
-    frame = pl.DataFrame({"date": [date]}, schema={"date": pl.String})
-    value = frame.select(microseconds(pl.col("date"))).item()
+    value = microseconds(pl.Series([date], dtype=pl.String)).item()
     assert value == (None if seconds is None else round(seconds * 1_000_000))
