@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
 import torch
 
 from lm_pipeline.digests import digest_of
+from lm_pipeline.memory import available_bytes
 
 Name = TypeVar("Name")
 PEAK_SIZES = {"cpu": 1024, "cuda": 8192}
@@ -96,8 +96,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on the device."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    """Memory that is free on the device, of a CPU as far as this process may take it."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
 
 
 def matmul(dtype: torch.dtype, device: torch.device, size: int) -> Callable[[], object]:
