@@ -30,8 +30,8 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     """The session of the last checkpoint; a fresh one, saved as step 0, where there is none.
 
     Raises:
-        InputError: the folder holds the training of another job, the device is missing, or the base is of
-            another shape.
+        InputError: the folder holds the training of another job or what another version saved, the device is missing,
+            or the base is of another shape.
     """
     training, device = job.training, environment.choose_device(job.training)
     environment.make_deterministic(training)
@@ -49,12 +49,7 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     if world.rank:  # dropout must differ among processes, weights must not
         torch.manual_seed(key_of(training.seed, world.rank))
     here = environment.describe(device) | {"processes": world.size}
-    state = None if path is None else checkpoint.read_state(path)
-    if state is not None and state["key"] != job.key:
-        raise InputError(
-            f"{job.work_dir} holds the training of another job (key {state['key']}, not {job.key}). Give each job a"
-            " folder of its own, or delete this one."
-        )
+    state = None if path is None else _state_of(job, path)
     if state is None:
         chosen, peak = world.share(_measure(job, model, here, world) if world.is_main else None)
     else:
@@ -107,6 +102,29 @@ def _measure(job: Job, model: LanguageModel, here: dict[str, Any], world: World)
     peak = peak_flops(chosen["precision"]["value"], device, here, folder)
     environment.forget_peak(device)
     return chosen, peak
+
+
+def _state_of(job: Job, path: Path) -> dict[str, Any]:
+    """What a checkpoint's folder says of a job.
+
+    Raises:
+        InputError: it is another job's, or another version of this library saved it.
+    """
+    state = checkpoint.read_state(path)
+    if state["key"] != job.key:
+        raise InputError(
+            f"{job.work_dir} holds the training of another job (key {state['key']}, not {job.key}). Give each job a"
+            " folder of its own, or delete this one."
+        )
+    try:
+        Counters.of(state["counters"])
+    except ValueError as error:
+        raise InputError(
+            f"{path} was saved by another version of lm_pipeline, whose counters are not those of this one ({error})."
+            " Finish the training with that version, or materialize the experiment's checkpoint again: it then begins"
+            " at step 0, in a folder of its own."
+        ) from error
+    return state
 
 
 def _refuse_another_model(spec: NeuralSpec, base: dict[str, Any]) -> None:

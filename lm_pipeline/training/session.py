@@ -1,11 +1,12 @@
 """Everything that a step changes, and how it goes into a checkpoint and comes back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from lm_pipeline.models.language_model import LanguageModel, published_weights
@@ -65,6 +66,21 @@ class Counters:
     rollbacks: list[int] = field(default_factory=list)
     curve_bytes: int = 0
     resumed_from: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Self:
+        """Those that a checkpoint holds.
+
+        Raises:
+            ValueError: these are not the counters of this version.
+        """
+        if differing := value.keys() ^ {one.name for one in fields(cls)}:
+            raise ValueError(f"{', '.join(sorted(differing))}: counted by one of both only")
+        try:
+            return TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 @dataclass
@@ -163,8 +179,7 @@ class Session:
         if self.device.type == "cuda" and f"rng.cuda.{self.world.rank}" in tensors:
             torch.cuda.set_rng_state(tensors[f"rng.cuda.{self.world.rank}"], self.device)
         self._restore_carried(below("carried.", tensors), state["carried_position"])
-        self.counters = Counters(**state["counters"])
-        self.counters.validations = [(int(step), float(loss)) for step, loss in self.counters.validations]
+        self.counters = Counters.of(state["counters"])
         self.choices, self.peak_flops = state["choices"], state["peak_flops"]
         self.clock = Clock(self.counters.seconds)
 

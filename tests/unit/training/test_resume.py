@@ -156,6 +156,24 @@ def test_another_jobs_folder_is_refused(make_job, listener, tmp_path):
         train(other, listener)
 
 
+def test_a_state_that_another_version_saved_is_refused_and_says_what_to_do(make_job, listener, tmp_path):
+    job = make_job("rnn", tmp_path)
+    stop_at(listener, 4)
+    train(job, listener)
+    found = checkpoint.load_latest(job.checkpoints, pytest.fail)
+    assert found is not None
+    ours = found.state["counters"]
+    for theirs in (
+        ours | {"rollbacks": 0},  # version 5 of the stage counted them
+        {name: value for name, value in ours.items() if name != "recent_losses"},
+        ours | {"gone": 1},
+    ):
+        found.state["counters"] = theirs
+        checkpoint.save(job.checkpoints, 4, found)
+        with pytest.raises(InputError, match=r"step-00000004 was saved by another version.*begins at step 0"):
+            train(job, listener)
+
+
 RICH = {
     "optimizer": "muon",
     "schedule": "plateau",
