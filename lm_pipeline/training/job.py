@@ -68,6 +68,7 @@ class Job:
     def plan(self, stream: TokenStream, seed: int) -> Plan:
         """The order in which a stream is read, and for an encoder what is hidden of it."""
         training, mixture = self.training, self.mixture if stream is self.train else None
+        bidirectional = self.spec.family in BIDIRECTIONAL
         if training.batching == "length_buckets":
             plan = RowPlan(
                 stream,
@@ -76,7 +77,7 @@ class Job:
                 seed=seed,
                 num_buckets=training.num_buckets,
                 mixture=mixture,
-                bidirectional=self.spec.family in BIDIRECTIONAL,
+                bidirectional=bidirectional,
             )
         else:
             plan = make_plan(
@@ -87,6 +88,7 @@ class Job:
                 seed=seed,
                 mixture=mixture,
                 mask_documents=self.mask_documents,
+                bidirectional=bidirectional,
             )
         if not isinstance(self.spec, EncoderModel):
             return plan

@@ -7,7 +7,7 @@ from lm_pipeline.training.plan import Batch, Plan, Shapes
 
 
 class MaskedPlan:
-    """The windows of another plan; which of their tokens are hidden is a function of (seed, position)."""
+    """The batches of a plan that is `bidirectional`; which tokens are hidden is a function of (seed, position)."""
 
     def __init__(self, plan: Plan, *, fraction: float, vocab_size: int, seed: int, controls: Controls = OURS) -> None:
         self.controls = controls
@@ -27,8 +27,7 @@ class MaskedPlan:
         """The batch at a position: tokens with some hidden, and those as targets, each at its own place."""
         batch = self.plan.batch(position)
         tokens_BT = batch.inputs_BT
-        # What the other plan counts is what it predicts from; where a BOS follows, that is the end of a document.
-        eligible_BT = (batch.targets_BT != IGNORE) | (tokens_BT == self.controls.eos)
+        eligible_BT = batch.targets_BT != IGNORE  # neither padding nor a BOS
         for control in self.controls.excluded:
             eligible_BT &= tokens_BT != control
         inputs_BT, targets_BT = mask_tokens(

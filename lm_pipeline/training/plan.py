@@ -69,7 +69,8 @@ class Batch:
 
     Attributes:
         inputs_BT: int64 tokens.
-        targets_BT: the tokens that follow, `IGNORE` where nothing is to be predicted.
+        targets_BT: the tokens that follow, of a plan for an encoder the tokens themselves; `IGNORE` where nothing is to
+            be predicted.
         begins: whether no carried state belongs in front of it.
         documents_BT: a number for each input's document, where training keeps documents apart; else None.
     """
@@ -160,11 +161,14 @@ class _Plan:
         mixture: Mixture | None = None,
         *,
         mask_documents: bool = False,
+        bidirectional: bool = False,
     ) -> None:
         if len(stream) < 2:
             raise ValueError(f"a stream of {len(stream)} tokens has nothing to predict: give at least 2")
         self.stream, self.batch_size, self.context_length, self.seed = stream, batch_size, context_length, seed
-        self.mixture, self.mask_documents = mixture, mask_documents
+        self.mixture, self.mask_documents, self.bidirectional = mixture, mask_documents, bidirectional
+        # The place of each input's target among the T + 1 tokens of its row.
+        self._aims = slice(None, -1) if bidirectional else slice(1, None)
         self._epoch = lru_cache(maxsize=2)(self._draw)
         # NumPy's overhead is that of a call: batches of several positions are read at once, which changes none of them.
         self.block = max(1, min(MAX_BLOCK, BLOCK_TOKENS // (batch_size * context_length)))
@@ -211,18 +215,18 @@ class _Plan:
         """Inputs, targets and documents of all rows of a block of positions."""
         found = self._locate(block * self.block, self.block)
         tokens = self.stream.tokens[self.stream.offsets[found.documents] + found.within].astype(np.int64)
-        counts_BT = found.counts_BT & (found.within[:, 1:] != 0)  # by place: a BOS may be an EOS as well
+        counts_BT = found.counts_BT & (found.within[:, self._aims] != 0)  # by place: a BOS may be an EOS as well
         documents_BT = None
         if self.mask_documents:
-            counts_BT &= found.pieces[:, 1:] == found.pieces[:, :-1]
+            counts_BT &= found.pieces[:, self._aims] == found.pieces[:, :-1]
             documents_BT = torch.from_numpy(np.ascontiguousarray(found.pieces[:, :-1]))
-        targets_BT = np.where(counts_BT, tokens[:, 1:], IGNORE)
+        targets_BT = np.where(counts_BT, tokens[:, self._aims], IGNORE)
         return torch.from_numpy(np.ascontiguousarray(tokens[:, :-1])), torch.from_numpy(targets_BT), documents_BT
 
     def documents(self, position: int) -> list[int]:
         """Numbers of the documents in that batch, in the shard's order."""
         found = self._locate(position, 1)
-        return np.unique(found.documents[:, 1:][found.counts_BT]).tolist()
+        return np.unique(found.documents[:, self._aims][found.counts_BT]).tolist()
 
     def _begins(self, position: int) -> bool:
         raise NotImplementedError
@@ -284,12 +288,15 @@ def make_plan(
     seed: int,
     mixture: Mixture | None = None,
     mask_documents: bool = False,
+    bidirectional: bool = False,
 ) -> WindowPlan | StreamPlan:
     """The plan that fits a model: contiguous streams where state is carried, else windows.
 
     Args:
         mixture: shares of corpora; None reads every document once an epoch.
         mask_documents: whether batches say which document each token is of, so that none sees another.
+        bidirectional: whether targets are the tokens that are read and not those that follow (see `masked_plan`).
     """
     plan = StreamPlan if carries_state else WindowPlan
-    return plan(stream, batch_size, context_length, seed, mixture, mask_documents=mask_documents)
+    more = {"mask_documents": mask_documents, "bidirectional": bidirectional}
+    return plan(stream, batch_size, context_length, seed, mixture, **more)

@@ -42,8 +42,9 @@ class RowPlan:
             seed: draws the order.
             num_buckets: at most.
             mixture: shares of corpora; None reads every document once an epoch.
-            bidirectional: whether a document's last token, after which nothing follows, is read as well, and padding
-                is marked as another document.
+            bidirectional: whether targets are the tokens that are read and not those that follow (see `masked_plan`).
+                Then a document's last token, after which nothing follows, is read as well, and padding is marked as
+                another document.
 
         Raises:
             ValueError: no document has two tokens.
@@ -90,11 +91,14 @@ class RowPlan:
         begins_R = offsets[documents_R] + rows.begins_R
         tokens = self._stream.tokens[np.minimum(begins_R[:, None] + places, len(self._stream) - 1)].astype(np.int64)
         is_read = places[:-1] < rows.lengths_R[:, None]
-        follows = places[1:] < (offsets[documents_R + 1] - begins_R)[:, None]
+        if self._bidirectional:
+            aims, counts = tokens[:, :-1], is_read & (rows.begins_R[:, None] + places[:-1] != 0)  # a BOS is none
+        else:
+            aims, counts = tokens[:, 1:], is_read & (places[1:] < (offsets[documents_R + 1] - begins_R)[:, None])
         shape = (rows.capacity, rows.width)
         inputs_BT, targets_BT = np.full(shape, self._stream.bos_id), np.full(shape, IGNORE)
         inputs_BT[: len(documents_R)][is_read] = tokens[:, :-1][is_read]
-        targets_BT[: len(documents_R)][is_read & follows] = tokens[:, 1:][is_read & follows]
+        targets_BT[: len(documents_R)][counts] = aims[counts]
         padding_BT = None
         if self._bidirectional:
             padding_BT = torch.ones(shape, dtype=torch.int64)

@@ -9,7 +9,7 @@ from lm_pipeline.training.plan import TokenStream, make_plan
 from lm_pipeline.training.row_plan import RowPlan
 from lm_pipeline.training.validation import validation_batches, validation_loss
 
-LENGTHS = [5, 30, 2, 9, 15, 8, 8, 3]  # 80 tokens: windows of 8 need no padding
+LENGTHS = [5, 30, 2, 9, 15, 8, 8, 3]
 
 
 def stream_of(lengths):
@@ -20,12 +20,12 @@ def stream_of(lengths):
     return TokenStream(tokens, offsets, bos_id=1)
 
 
-def windows(stream, batch_size):
-    return make_plan(stream, carries_state=False, batch_size=batch_size, context_length=8, seed=0)
+def windows(stream, batch_size, **more):
+    return make_plan(stream, carries_state=False, batch_size=batch_size, context_length=8, seed=0, **more)
 
 
 def masked(stream, batch_size):
-    return MaskedPlan(windows(stream, batch_size), fraction=1.0, vocab_size=100, seed=0)
+    return MaskedPlan(windows(stream, batch_size, bidirectional=True), fraction=1.0, vocab_size=110, seed=0)
 
 
 def rows(stream, batch_size):
@@ -36,10 +36,11 @@ def streams(stream, batch_size):
     return make_plan(stream, carries_state=True, batch_size=batch_size, context_length=8, seed=0)
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, [*LENGTHS, 4, 2]], ids=["whole windows", "padding in the last one"])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 32])
 @pytest.mark.parametrize("plan_of", [windows, masked, rows, streams])
-def test_every_target_of_the_split_is_read_once_whatever_the_batch_size(plan_of, batch_size):
-    stream = stream_of(LENGTHS)
+def test_every_target_of_the_split_is_read_once_whatever_the_batch_size(plan_of, batch_size, lengths):
+    stream = stream_of(lengths)
     plan = plan_of(stream, batch_size)
     batches = list(validation_batches(plan, None))
     read = torch.cat([batch.targets_BT.flatten() for batch in batches])
