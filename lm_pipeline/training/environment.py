@@ -34,14 +34,15 @@ def choose_device(training: Training) -> torch.device:
 
 
 def make_deterministic(training: Training) -> None:
-    """Fix the number of threads and ask torch for deterministic kernels.
+    """Fix the number of threads and have torch take deterministic kernels; an operation that has none is an error.
 
-    On a GPU an operation that has none only warns: CUDA's are not all deterministic.
+    A mere warning would not do: where torch is told to warn only, fused attention on a GPU adds up its gradients in any
+    order.
     """
     shared_by = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(training.num_threads or max(1, len(os.sched_getaffinity(0)) // shared_by))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.use_deterministic_algorithms(True)
     # Filling fresh memory with NaN finds reads of uninitialised memory; it costs time and changes no result.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - torch declares no type
 

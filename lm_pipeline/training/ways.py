@@ -82,9 +82,9 @@ def try_compiled(model: LanguageModel, batch: Batch, ways: Iterable[Way]) -> dic
 @contextlib.contextmanager
 def _left_alone(model: LanguageModel) -> Iterator[None]:
     """Random generators, gradients and the number of threads are afterwards as before."""
-    threads = torch.get_num_threads()
+    threads, device = torch.get_num_threads(), model.embedding.weight.device
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):  # left to it, it would ask every GPU
             yield
     finally:
         model.zero_grad()
