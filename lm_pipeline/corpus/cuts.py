@@ -6,6 +6,7 @@ places in the texts, and whoever reads documents applies them (`without_cuts`).
 """
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -58,15 +59,30 @@ class RepeatedUnits:
         """The others: these (bool, U) are cut no more."""
         return dataclasses.replace(self, rows=self.rows.filter(~pl.Series(units)))
 
-    def passed_on(self, gone: NDArray[np.bool_], able: NDArray[np.bool_]) -> Self:
-        """Each lost unit goes to the first document that has it and is able to keep it; where none is, it stays lost.
+    def texts(
+        self, documents: Iterable[tuple[pl.DataFrame, NDArray[np.int64]]], units: NDArray[np.bool_]
+    ) -> Iterator[tuple[pl.DataFrame, NDArray[np.int64]]]:
+        """Units as texts of their own, `document_id` and `text`, and their rows; a batch for each batch of documents.
+
+        Args:
+            documents: batches of documents, uncut, with `document_id` and `text`, and their rows.
+            units: which are wanted (bool, U).
+        """
+        places = self.rows.with_row_index("row").filter(pl.Series(units)).select("row", "document", "begin", "end")
+        size = pl.col("end") - pl.col("begin")
+        for batch, rows in documents:
+            own = places.join(batch.with_columns(document=rows), on="document", maintain_order="left")
+            text = pl.col("text").cast(pl.Binary).bin.slice("begin", size).cast(pl.String)
+            yield own.select("document_id", text=text), own["row"].to_numpy().astype(np.int64)
+
+    def passed_on(self, gone: NDArray[np.bool_], able: NDArray[np.bool_] | bool = True) -> Self:
+        """Each lost unit goes to the first document that may keep it; where none may, it stays lost.
 
         Args:
             gone: documents that have no split (bool, N).
-            able: documents that may keep what they have (bool, N).
+            able: units that the document which has lost them may keep (bool, U).
         """
-        lost = self.rows.filter(pl.Series(self.lost(gone)))
-        keepers = lost.filter(pl.Series(able).gather(lost["document"])).group_by("unit")
+        keepers = self.rows.filter(pl.Series(self.lost(gone) & able)).group_by("unit")
         rows = (
             self.rows.join(keepers.agg(keeper=pl.col("document").min()), on="unit", how="left", maintain_order="left")
             .with_columns(first=pl.coalesce("keeper", "first"))

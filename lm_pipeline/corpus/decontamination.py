@@ -24,9 +24,11 @@ A training document names the evaluation documents that it repeats, `MAX_NAMED` 
 evaluation document the training documents are counted whether they name it or not.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -80,18 +82,78 @@ class Search:
     rare: tuple[NDArray[np.bool_], NDArray[np.bool_]]
     spec: Decontamination
 
-    def hits(self, documents: pl.LazyFrame, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which of the wanted documents repeat evaluation text (bool, N).
+    def hits(self, batches: Iterable[tuple[pl.DataFrame, NDArray[np.int64]]], num: int) -> NDArray[np.bool_]:
+        """Which of some texts repeat evaluation text (bool, `num`; False for those that are in no batch).
 
         Args:
-            documents: N documents with `document_id`, `corpus`, `text` and `target`.
-            wanted: which are searched (bool, N).
+            batches: `document_id` and `text`, and their numbers, which are less than `num`.
+            num: length of what is returned.
         """
-        found, tally = np.zeros(len(wanted), np.bool_), Tally.of(len(self.needles.documents))
-        for batch, rows in chosen_documents(with_targets(documents), wanted):
+        found, tally = np.zeros(num, np.bool_), Tally.of(len(self.needles.documents))
+        for batch, rows in batches:
             hits = _search(batch, rows, self.needles, self.rare, self.spec, tally)
             found[rows[hits["text"].unique()]] = True
         return found
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one search has found, or several one after the other: later ones leave out the documents that were found.
+
+    Attributes:
+        contaminated: documents that were found (bool, N).
+        tally: of them by evaluation document (E).
+        first: by evaluation document the id of the first that was found, or "" (str, E).
+        hits: `contamination.parquet`, open.
+        out: the folder for `evaluation_documents.parquet`.
+    """
+
+    contaminated: NDArray[np.bool_]
+    tally: Tally
+    first: NDArray[np.object_]
+    hits: TableFile
+    out: Path
+
+    @classmethod
+    @contextmanager
+    def written(cls, evaluation: NDArray[np.bool_], against: pl.LazyFrame | None, out: Path) -> Iterator[Self]:
+        """None yet, and two tables that are complete at the end.
+
+        Args:
+            evaluation: which documents are validation or test (bool, N).
+            against: further evaluation documents.
+            out: an existing folder that receives `contamination.parquet`, one row per training and evaluation document,
+                in the order of documents and of the places where they repeat, search after search: `document_id`,
+                `evaluation_document_id` and `evaluation_corpus`, `ngram` (as written in the training document),
+                `overlap` (which fraction of the evaluation document or of a paragraph it repeats, the larger) and
+                `num_evaluation_documents` (that the training document repeats, named or not); and
+                `evaluation_documents.parquet`, one row per evaluation document, those of the dataset before those of
+                `against`: `document_id`, `corpus`, `searchable` (false where it is too short or has no letters),
+                `num_documents` (training documents that repeat it, and 0 where none does), `first_document_id` (the
+                first of them) and `max_overlap`.
+        """
+        num = int(evaluation.sum()) + (0 if against is None else against.select(pl.len()).collect().item())
+        with TableFile(out / "contamination.parquet", CONTAMINATION) as hits:
+            yield cls(np.zeros(len(evaluation), np.bool_), Tally.of(num), np.full(num, "", object), hits, out)
+
+    def add(self, batch: pl.DataFrame, rows: NDArray[np.int64], hits: pl.DataFrame) -> None:
+        """The hits of a batch, which are in the tally already."""
+        self.contaminated[rows[hits["text"].unique()]] = True
+        self.hits.write(hits)
+        repeated = np.flatnonzero(self.tally.num_documents)
+        new = repeated[self.first[repeated] == ""]
+        self.first[new] = batch["document_id"].gather(np.searchsorted(rows, self.tally.first[new])).to_numpy()
+
+    def write_evaluation(self, needles: Needles) -> None:
+        """Write `evaluation_documents.parquet`."""
+        report = needles.documents.select("document_id", "corpus").with_columns(
+            searchable=pl.Series(needles.searchable, dtype=pl.Boolean),
+            num_documents=pl.Series(self.tally.num_documents),
+            first_document_id=pl.Series([name or None for name in self.first.tolist()], dtype=pl.String),
+            max_overlap=pl.Series(np.where(self.tally.num_documents > 0, self.tally.max_overlap, 0)).cast(pl.Float32),
+        )
+        with TableFile(self.out / "evaluation_documents.parquet", EVALUATION) as file:
+            file.write(report)
 
 
 def find_contamination(
@@ -99,9 +161,9 @@ def find_contamination(
     evaluation: NDArray[np.bool_],
     training: NDArray[np.bool_],
     spec: Decontamination,
-    out: Path,
+    findings: Findings,
     against: pl.LazyFrame | None = None,
-) -> tuple[NDArray[np.bool_], dict[str, Any], Search]:
+) -> tuple[dict[str, int], Search]:
     """Find what repeats evaluation text.
 
     Args:
@@ -109,56 +171,35 @@ def find_contamination(
         evaluation: which are validation or test (bool, N). Their text is held in memory, with 12 bytes a word.
         training: which are searched (bool, N).
         spec: n-gram lengths, common phrases and overlap.
-        out: an existing folder that receives `contamination.parquet`, one row per training and evaluation document, in
-            the order of documents and of the places where they repeat: `document_id`, `evaluation_document_id` and
-            `evaluation_corpus`, `ngram` (as written in the training document), `overlap` (which fraction of the
-            evaluation document or of a paragraph it repeats, the larger) and `num_evaluation_documents` (that the
-            training document repeats, named or not); and `evaluation_documents.parquet`, one row per evaluation
-            document, those of the dataset before those of `against`: `document_id`, `corpus`, `searchable` (false
-            where it is too short or has no letters), `num_documents` (training documents that repeat it, and 0 where
-            none does), `first_document_id` (the first of them) and `max_overlap`.
+        findings: what is found is added to; documents that are `contaminated` there already are counted, for how common
+            an n-gram is, and not searched.
         against: further evaluation documents, with the same columns.
 
     Returns:
-        Which documents are hit (bool, N); the numbers of distinct `ngrams`, of `short_items`, of
-        `evaluation_documents`, of `unsearchable_items` among them, and of `repeated_items`, which some training
-        document repeats; and what further text can be searched by.
+        The numbers of distinct `ngrams`, of `short_items`, of `evaluation_documents`, of `unsearchable_items` among
+        them, and of `repeated_items`, which some training document repeats; and what further text can be searched by.
     """
-    num, documents = len(training), with_targets(documents)
+    documents = with_targets(documents)
     if against is not None:
-        num_further = against.select(pl.len()).collect().item()
+        num_further = len(findings.first) - int(evaluation.sum())
         documents = pl.concat([documents, with_targets(against)])
         evaluation = np.append(evaluation, np.ones(num_further, np.bool_))
         training = np.append(training, np.zeros(num_further, np.bool_))
     needles = read_needles(documents, evaluation, spec)
     touched, frequencies, item_frequencies = _count_documents(documents, training, needles, spec)
     rare = frequencies <= spec.max_documents, needles.long_items & (item_frequencies <= spec.max_documents)
-    contaminated, tally = np.zeros(num, np.bool_), Tally.of(len(needles.documents))
-    first, has_first = np.full(len(needles.documents), None, object), np.zeros(len(needles.documents), np.bool_)
-    with TableFile(out / "contamination.parquet", CONTAMINATION) as file:
-        for batch, rows in chosen_documents(documents, touched):
-            hits = _search(batch, rows, needles, rare, spec, tally)
-            contaminated[rows[hits["text"].unique()]] = True
-            file.write(hits)
-            new = np.flatnonzero((tally.num_documents > 0) & ~has_first)
-            has_first[new] = True
-            first[new] = batch["document_id"].gather(np.searchsorted(rows, tally.first[new])).to_numpy()
-    report = needles.documents.select("document_id", "corpus").with_columns(
-        searchable=pl.Series(needles.searchable, dtype=pl.Boolean),
-        num_documents=pl.Series(tally.num_documents),
-        first_document_id=pl.Series(first.tolist(), dtype=pl.String),
-        max_overlap=pl.Series(np.where(tally.num_documents > 0, tally.max_overlap, 0)).cast(pl.Float32),
-    )
-    with TableFile(out / "evaluation_documents.parquet", EVALUATION) as file:
-        file.write(report)
+    touched[np.flatnonzero(findings.contaminated)] = False
+    for batch, rows in chosen_documents(documents, touched):
+        findings.add(batch, rows, _search(batch, rows, needles, rare, spec, findings.tally))
+    findings.write_evaluation(needles)
     counts = {
         "ngrams": len(needles.ngrams),
         "short_items": len(needles.items),
-        "evaluation_documents": len(report),
+        "evaluation_documents": len(needles.documents),
         "unsearchable_items": int((~needles.searchable).sum()),
-        "repeated_items": int((tally.num_documents > 0).sum()),
+        "repeated_items": int((findings.tally.num_documents > 0).sum()),
     }
-    return contaminated, counts, Search(needles, rare, spec)
+    return counts, Search(needles, rare, spec)
 
 
 def _count_documents(

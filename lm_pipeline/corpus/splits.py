@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 
 from lm_pipeline.corpus.columns import hex_of
 from lm_pipeline.corpus.cuts import RepeatedUnits
-from lm_pipeline.corpus.decontamination import TABLES, Search, find_contamination
+from lm_pipeline.corpus.decontamination import TABLES, Findings, Search, find_contamination
 from lm_pipeline.corpus.split_assignment import EXCLUSIONS, FATES, FEWEST_UNITS, TRAIN, Table, assign
 from lm_pipeline.corpus.split_ledger import SPLITS, Ledger
 from lm_pipeline.corpus.tables import write_rows
+from lm_pipeline.corpus.text_ngrams import chosen_documents, with_targets
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.dataset import Decontamination, Split
 
@@ -81,12 +82,14 @@ def split_documents(
     grown.write(out / "ledger.parquet")
     sizes = {"before": len(entries), "after": len(grown)}
     del entries, grown  # what is searched below takes their room
-    units = RepeatedUnits.read(repeated, unique).passed_on(bridging, ~bridging)
+    units = RepeatedUnits.read(repeated, unique).passed_on(bridging)
     contaminated = np.zeros(len(split), np.bool_)
     searched = None
     if decontamination is not None:
-        search = functools.partial(find_contamination, spec=decontamination, out=out, against=against)
-        contaminated, searched, units = _decontaminate(documents, units, split, bridging, search)
+        with Findings.written(split > TRAIN, against, out) as findings:
+            find = functools.partial(find_contamination, spec=decontamination, findings=findings, against=against)
+            searched, units = _decontaminate(documents, units, split, bridging, findings.contaminated, find)
+        contaminated = findings.contaminated
     else:
         for name, schema in TABLES.items():
             pl.DataFrame(schema=schema).write_parquet(out / f"{name}.parquet")
@@ -106,29 +109,53 @@ def _decontaminate(
     units: RepeatedUnits,
     split: NDArray[np.int8],
     bridging: NDArray[np.bool_],
-    find: Callable[..., tuple[NDArray[np.bool_], dict[str, Any], Search]],
-) -> tuple[NDArray[np.bool_], dict[str, Any], RepeatedUnits]:
-    """Which documents are contaminated, what was searched for, and what is cut of the others.
+    contaminated: NDArray[np.bool_],
+    find: Callable[..., tuple[dict[str, int], Search]],
+) -> tuple[dict[str, int], RepeatedUnits]:
+    """What was searched for, and what is cut of documents that are left; each search adds to the contaminated ones.
 
     Text that a contaminated document kept is passed on, but not to a training document that would repeat evaluation
     text with it. Where evaluation text grows by that, it is searched for again.
     """
     held_out, training = split > TRAIN, split == TRAIN
-    contaminated = np.zeros(len(split), np.bool_)
     while True:
-        found, searched, search = find(units.cut_out_of(documents), held_out, training)
-        contaminated |= found
+        searched, search = find(units.cut_out_of(documents), held_out, training)
         gone = contaminated | bridging
         lost = units.lost(gone)
         if not lost.any():
-            return contaminated, searched, units
-        has_lost = np.zeros(len(split), np.bool_)
-        has_lost[units.rows["document"].to_numpy()[lost]] = True
-        repeats = search.hits(units.restored(lost).cut_out_of(documents), has_lost & training)
-        before, units = units, units.passed_on(gone, ~gone & ~repeats)
+            return searched, units
+        before, units = units, units.passed_on(gone, _harmless(documents, units, lost, training, search))
         num_cut = [int(held_out[each.rows["document"].to_numpy()].sum()) for each in (before, units)]
         if num_cut[0] == num_cut[1]:
-            return contaminated, searched, units
+            return searched, units
+
+
+def _harmless(
+    documents: pl.LazyFrame,
+    units: RepeatedUnits,
+    lost: NDArray[np.bool_],
+    training: NDArray[np.bool_],
+    search: Search,
+) -> NDArray[np.bool_]:
+    """With which of the lost units a training document repeats no evaluation text (bool, U; True for all others).
+
+    With all of them, or else with those that repeat none by themselves, or else with none.
+    """
+    document = units.rows["document"].to_numpy()
+
+    def repeat_with(back: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        whole = with_targets(units.restored(back).cut_out_of(documents))
+        return search.hits(chosen_documents(whole, wanted), len(wanted))
+
+    has_lost = np.zeros(len(training), np.bool_)
+    has_lost[document[lost]] = True
+    with_all = repeat_with(lost, has_lost & training)
+    if not with_all.any():
+        return np.ones(len(document), np.bool_)
+    own = chosen_documents(documents.select("document_id", "text"), with_all)
+    alone = search.hits(units.texts(own, lost & with_all[document]), len(document))
+    with_others = repeat_with(lost & ~alone, with_all)
+    return ~(with_all[document] & (alone | with_others[document]))
 
 
 def _write(table: Table, unique: Path, fate: NDArray[np.int8], path: Path) -> None:

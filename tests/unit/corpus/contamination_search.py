@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lm_pipeline.corpus.decontamination import MAX_NAMED, TABLES, find_contamination
+from lm_pipeline.corpus.decontamination import MAX_NAMED, TABLES, Findings, find_contamination
 from lm_pipeline.specs.dataset import Decontamination
 
 SPEC = Decontamination()
@@ -58,10 +58,11 @@ def find(
     documents: pl.LazyFrame, held_out: np.ndarray, spec: Decontamination, against: pl.LazyFrame | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        contaminated, counts, _ = find_contamination(documents, held_out, ~held_out, spec, Path(folder), against)
+        with Findings.written(held_out, against, Path(folder)) as findings:
+            counts, _ = find_contamination(documents, held_out, ~held_out, spec, findings, against)
         tables = [pl.read_parquet(Path(folder) / f"{name}.parquet") for name in TABLES]
     assert [table.schema for table in tables] == list(TABLES.values())
-    return *tables, contaminated, counts
+    return *tables, findings.contaminated, counts
 
 
 def sentence(generator: np.random.Generator, num: int, language: str) -> str:

@@ -108,3 +108,43 @@ def test_evaluation_text_that_gets_text_back_is_searched_for_again(tmp_path: Pat
     assert texts[1] == "\n\n".join(documents[1][1])
     named = pl.read_parquet(tmp_path / "contamination.parquet")["document_id"]
     assert named.n_unique() == 2
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_of_several_lost_units_only_those_that_repeat_evaluation_text_stay_lost(tmp_path: Path, language: str) -> None:
+    shared, item, *own = (prose(language, seed) for seed in range(6))
+    documents = [("t", [item, shared, own[0]]), ("t", [item, shared, own[1]]), ("t", [own[2], shared])]
+    fates, texts, summary = split(tmp_path, documents, against=item)
+    assert fates == ["contaminated", "train", "train"]
+    assert texts[1:] == [f"{shared}\n\n{own[1]}", own[2]]
+    assert summary["repeated_text"]["lost"] == 1
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_units_that_repeat_evaluation_text_only_together_stay_lost(tmp_path: Path, language: str) -> None:
+    first, second, *own = (prose(language, seed) for seed in range(6))
+    item = " ".join([*first.split()[-6:], *second.split()[:6]]) if language == "en" else first[-11:-1] + second[:10]
+    documents = [("t", [first, second, own[0]]), ("t", [own[1], first, second]), ("t", [own[2], second])]
+    fates, texts, summary = split(tmp_path, documents, against=item)
+    assert fates == ["contaminated", "train", "train"]
+    assert texts[1:] == [own[1], f"{own[2]}\n\n{second}"]
+    assert summary["repeated_text"]["lost"] == 1
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_document_that_only_the_first_of_two_searches_finds_names_what_it_repeats(
+    tmp_path: Path, language: str
+) -> None:
+    item, phrase, shared, *own = (prose(language, seed) for seed in range(30))
+    space = " " if language == "en" else ""
+    within = [("t", [space.join((before, phrase, after))]) for before, after in zip(own[:12], own[12:24], strict=True)]
+    # The phrase is all that validation text has, until the contaminated document's text is passed on to it.
+    documents = [("t", [item, shared, own[24]]), ("v", [phrase, shared]), *within]
+    fates, texts, summary = split(tmp_path, documents, against=item)
+    assert fates == ["contaminated", "validation", *["contaminated"] * 12]
+    assert texts[1] == "\n\n".join(documents[1][1])
+    hits = pl.read_parquet(tmp_path / "contamination.parquet")
+    assert len(hits) == hits["document_id"].n_unique() == 13
+    items = pl.read_parquet(tmp_path / "evaluation_documents.parquet")
+    assert items["num_documents"].to_list() == [12, 1]
+    assert summary["decontamination"]["repeated_items"] == 2
