@@ -7,7 +7,7 @@ artifact's address contains the version, so everything made by the stage and aft
 from lm_pipeline.artifacts import Stage
 
 RAW_DOCUMENTS = Stage("raw_documents", 1)
-DOCUMENT_PART = Stage("document_part", 7)
+DOCUMENT_PART = Stage("document_part", 8)
 DOCUMENTS = Stage("documents", 4)
 SIGNATURES = Stage("signatures", 4)
 TEXT_UNITS = Stage("text_units", 1)

@@ -10,7 +10,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from lm_pipeline.corpus.extraction.page_charset import UndecodableError, decode_page
-from lm_pipeline.corpus.extraction.parsed import BadRecordError, Document
+from lm_pipeline.corpus.extraction.parsed import READINGS, BadRecordError, Document
 from lm_pipeline.corpus.extraction.zips import opened_zip, read_member
 
 _CONTAINER = "META-INF/container.xml"
@@ -73,7 +73,7 @@ def _chapter_text(archive: ZipFile, name: str, max_bytes: int) -> str:
         html = decode_page(read_member(archive, name, max_bytes))
     except UndecodableError as error:
         raise BadRecordError("undecodable", f"{name}: {error}") from error
-    return extract_plain_text(HTMLTree.parse(html), alt_texts=False).strip()
+    return extract_plain_text(HTMLTree.parse(html), alt_texts=False, skip_elements=READINGS).strip()
 
 
 def _refuse_encryption(archive: ZipFile, max_bytes: int) -> None:

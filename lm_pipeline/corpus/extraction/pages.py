@@ -11,7 +11,7 @@ from resiliparse.parse.html import DocumentNode, ElementNode, HTMLTree
 
 from lm_pipeline.corpus.extraction.blocks import Block, join_blocks, parse_blocks, size_of
 from lm_pipeline.corpus.extraction.boilerplate import without_boilerplate
-from lm_pipeline.corpus.extraction.parsed import Removal
+from lm_pipeline.corpus.extraction.parsed import READINGS, Removal
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Page:
     removals: list[Removal] = field(default_factory=list)
 
 
-_CAPTIONS = ["figcaption", "[class*=caption i]", "[itemprop=caption]"]
+_ASIDE = ["figcaption", "[class*=caption i]", "[itemprop=caption]", *READINGS]
 _ARTICLE_LINKS = "p a[rel], p a[class], blockquote[class*=twitter i]"
 _DOCBOOK_BOXES = ".sidebar > .titlepage"
 _SHALLOW_LISTS = "body > ul, body > * > ul, body > * > :not(li) > ul"
@@ -77,7 +77,7 @@ def extract_page(html: str, extractor: str = "resiliparse") -> Page:
     titles = [title for name in named if (title := name.replace(_STAND_IN, "").strip())]
     page = Page("", titles[0] if titles else None, _url(document), _date(document, html))
     if extractor == "none":
-        page.text = extract_plain_text(tree, alt_texts=False).strip()
+        page.text = extract_plain_text(tree, alt_texts=False, skip_elements=READINGS).strip()
     elif extractor == "trafilatura":
         page.text = _trafilatura()(html, include_comments=False, favor_precision=True) or ""
     else:
@@ -96,7 +96,7 @@ def _main_content(tree: HTMLTree, document: DocumentNode) -> list[Block]:
         links=True,
         comments=False,
         post_meta=False,
-        skip_elements=_CAPTIONS,
+        skip_elements=_ASIDE,
     )
     return list(parse_blocks(minimal.replace(_STAND_IN, "")))
 

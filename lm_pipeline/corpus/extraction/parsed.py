@@ -5,6 +5,12 @@ from typing import TypedDict
 Removal = tuple[str, int, int]
 """What was taken out of a document: by which rule, how many lines, and their characters, line breaks included."""
 
+READINGS = ("rt", "rp", "rtc")
+"""Elements of ruby markup beside the base text: how it is read (漢字 as かんじ), and the parentheses around that.
+
+Inline they would stand in the middle of a sentence: `虐待ぎゃくたい`. HTML, section 4.5.10; `rtc` is of older pages.
+"""
+
 
 class Document(TypedDict, total=False):
     """One document out of a page or file; as JSON on its way to the parent.

@@ -30,6 +30,8 @@ _OF_SITES = re.compile(
 """Words of the sentences that go with a notice."""
 _SENTENCES = re.compile(r"[.!?。！？]+")
 _LAST_STOP = re.compile(r"[.!?。！？…]\W*$")
+_LEADS_ON = re.compile(r"[^:：]*[:：]\W*")
+"""Prose that leads to what comes next; addresses have more colons."""
 _LEAST_PROSE = 60
 
 
@@ -42,6 +44,7 @@ def is_rights_notice(text: str) -> bool:
     notice = _NOTICE.search(text)
     if notice is None:
         return False
-    around = [*_SENTENCES.split(text[: notice.start()]), *_SENTENCES.split(text[notice.end() :])]
-    prose = sum(size_of(sentence) for sentence in around if not _OF_SITES.search(sentence))
-    return prose < _LEAST_PROSE or not _LAST_STOP.search(text)
+    around = text[: notice.start()], text[notice.end() :]
+    sentences = [sentence for part in around for sentence in _SENTENCES.split(part)]
+    prose = sum(size_of(sentence) for sentence in sentences if not _OF_SITES.search(sentence))
+    return prose < _LEAST_PROSE or not (_LAST_STOP.search(text) or any(map(_LEADS_ON.fullmatch, around)))

@@ -8,8 +8,10 @@ import mwparserfromhell
 from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Text, Wikilink
 from mwparserfromhell.wikicode import Wikicode
 
+from lm_pipeline.corpus.extraction.parsed import READINGS
+
 _NO_TEXT = {"gallery", "graph", "hiero", "imagemap", "inputbox", "mapframe", "maplink", "math", "ref", "references"}
-_NO_TEXT |= {"score", "syntaxhighlight", "table", "templatedata", "templatestyles", "timeline"}
+_NO_TEXT |= {"score", "syntaxhighlight", "table", "templatedata", "templatestyles", "timeline", *READINGS}
 _VERBATIM = {"ce", "chem", "nowiki", "pre", "source"}
 _CODE = {"code", "kbd", "samp", "tt", "var"}
 _OPAQUE = re.compile(
@@ -99,10 +101,10 @@ def _templates(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
 
 
 def _tables(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
-    """As `_templates`, of `{|…|}`. Both begin a line; an end without a beginning is a table of its own.
+    """As `_templates`, of `{|…|}`. Both begin a line; an end without a beginning is that of the rows before it.
 
-    A table reaches beyond a heading only if its first heading is in a cell: as often as not a template (`{{end}}`) is
-    its end.
+    Those a template has begun. A table reaches beyond a heading only if its first heading is in a cell: as often as not
+    a template (`{{end}}`) is its end.
     """
     opened: list[int] = []
     closed: list[tuple[int, int]] = []
@@ -112,7 +114,7 @@ def _tables(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
         if mark[0].endswith("{|"):
             opened.append(mark.start())
         elif mark[0].endswith("|}"):
-            closed.append((opened.pop() if opened else mark.start(), mark.end()))
+            closed.append((opened.pop() if opened else _first_row(wikitext, at, mark.start()), mark.end()))
             num_with_headings = min(num_with_headings, len(opened))
         elif len(opened) > num_with_headings:
             if _ends_in_cell(wikitext[at : mark.start()]):
@@ -122,6 +124,21 @@ def _tables(wikitext: str) -> tuple[list[tuple[int, int]], list[int]]:
                 del opened[num_with_headings:]
         at = mark.end()
     return closed, unclosed + opened
+
+
+def _first_row(wikitext: str, begin: int, end: int) -> int:
+    """Where the rows begin that end at `end`: paragraphs that begin with a cell, and the cells of the one before."""
+    start = at = end
+    is_cell = True
+    for line in reversed(wikitext[begin:end].splitlines(keepends=True)):
+        at -= len(line)
+        if line.isspace():
+            if not is_cell:
+                break
+        else:
+            is_cell = line.lstrip().startswith(("|", "!"))
+            start = at if is_cell else start
+    return start
 
 
 def _ends_in_cell(table: str) -> bool:

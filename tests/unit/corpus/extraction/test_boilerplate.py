@@ -190,6 +190,10 @@ def test_what_a_site_says_to_its_readers_goes(text):
         "书的最后一页印着“版权所有，翻印必究”八个字，可是镇上的每一个书摊都在卖便宜的盗版。",
         "A stone by the river says copyright 1998, all rights reserved, and nobody in the town knows who put it there.",
         "Copyright by the press, all rights reserved, it says. Years later the author sold a chapter to a magazine.",
+        "版权所有，未经许可不得转载。这行小字印在每本书的最后一页，作者们为了它争论了整整二十年。他们的理由如下：",
+        "他在一本旧书的最后一页上看见一行很小的字，镇上从来没有人注意过它：“版权所有，未经许可不得转载”",
+        "Copyright by the press, all rights reserved, it says. Its author, who sold a chapter to a magazine, replied:",
+        "At the foot of the stone somebody carved a line that nobody reads: copyright 1998, all rights reserved",
     ],
 )
 def test_a_notice_of_rights_within_prose_stays(text, kind):
@@ -204,6 +208,8 @@ def test_a_notice_of_rights_within_prose_stays(text, kind):
         "【声明】凡注明“来源：小镇网”的作品，未经本网授权不得转载。已经授权的，应在授权范围内使用，并注明来源。违反上述声明者，本网将追究其法律责任。",
         "版权归小镇日报社所有，未经书面授权，任何单位和个人不得以任何形式转载、复制、镜像，违者将依法追究法律责任。",
         "版权所有 © 2020 小镇日报社 未经许可不得转载 地址：河边大街一号小镇日报大厦十二层编辑部 电话：12345",
+        "版权所有 © 2020 小镇日报社 未经许可不得转载 地址：河边大街一号小镇日报大厦十二层编辑部 电话：",
+        "主办：小镇日报社 地址：河边大街一号小镇日报大厦十二层编辑部 版权：版权所有，未经许可不得转载",
         "© 2019 The River Daily. All rights reserved. This material may not be published, broadcast or redistributed.",
         "Copyright 2019 by The River Daily. All rights reserved. River Daily is a trademark of River Inc.",
     ],

@@ -106,7 +106,7 @@ def test_a_menu_near_the_root_goes(items):
             "红楼梦、西游记，见《水浒传》等",
         ),
         ("<b>&#20859;</b>生", "养生"),
-        ("<ruby>東<rt>とう</rt>京<rt>きょう</rt></ruby>に", "東とう京きょうに"),
+        ("<ruby>東<rt>とう</rt>京<rt>きょう</rt></ruby>に", "東京に"),
         ("犬<b>が</b>いる", "犬がいる"),
         ("나는 <b>그</b> 사람을 <i>못</i> 보았습니다", "나는 그 사람을 못 보았습니다"),
         ("Il est <i>là</i>, <b>o&ugrave;</b> donc?", "Il est là, où donc?"),
@@ -157,6 +157,22 @@ def test_metadata_is_what_the_page_says():
     assert extract_page(page(f"<p>{SATZ}</p>", json_ld)).date == "2020-02-03"
     relative = extract_page(page("x", "<link rel=canonical href='/x'><meta name=date content='yesterday'>"))
     assert (relative.url, relative.date) == (None, None)
+
+
+@pytest.mark.parametrize("extractor", ["resiliparse", "none"])
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rp>(</rp><rt>じ</rt><rp>)</rp></ruby>を", "漢字を"),
+        ("<ruby><rb>東京</rb><rp>（</rp><rt>とうきょう</rt><rp>）</rp></ruby>に", "東京に"),
+        ("<ruby>汉<rt>hàn<rt>ㄏㄢˋ</ruby>语", "汉语"),
+        ("<ruby><rb>上<rb>海<rtc><rt>shàng<rt>hǎi</rtc></ruby>人", "上海人"),
+        ("<ruby>Shanghai<rt>上海</rt></ruby> is", "Shanghai is"),
+    ],
+)
+def test_readings_beside_the_text_are_none_of_it(markup, text, extractor):
+    found = extract_page(page(f"<p>{SATZ}{markup}{SATZ}</p>"), extractor)
+    assert found.text == f"{SATZ}{text}{SATZ}"
 
 
 def test_without_an_extractor_all_visible_text_stays():

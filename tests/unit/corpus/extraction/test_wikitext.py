@@ -19,6 +19,7 @@ from lm_pipeline.corpus.extraction.wikitext import plain_text
         ("5 &lt; 6 &amp; &#20013;", "5 < 6 & 中"),
         ("open {{ never closed\nrest\n\nNext paragraph.", "open \n\nNext paragraph.".replace(" \n", "\n")),
         ("__TOC__\n* one\n* two", "one\ntwo"),
+        ("<ruby>漢字<rp>(</rp><rt>かんじ</rt><rp>)</rp></ruby>だ。", "漢字だ。"),
     ],
 )
 def test_what_a_reader_sees_stays(source, expected):
@@ -63,6 +64,10 @@ def test_braces_within_math_and_code_are_none_of_templates(source, expected):
         ("{{#if:x|\n==A==\nfoo}}\nBar", "Bar"),
         ("表\n{| class=a\n| {{x|}}\n:{|\n| 内\n|}\n|}\n后", "表\n\n后"),
         ("He wrote {| and |} here.", "He wrote {| and |} here."),
+        ("Before.\n{{Begin table|x}}\n! a !! b\n|-\n| c || d\n|-\n| e\n|}\nAfter.", "Before.\n\nAfter."),
+        ("前。\n\n后。\n{{表格开始}}\n|-\n| 甲\n* 乙\n\n|-\n| 丙\n|}\n末。", "前。\n\n后。\n\n末。"),
+        ("== 题 ==\n正文。\n|-\n| 甲\n|}\n\n|}\n末。", "题\n正文。\n\n末。"),
+        ("Text.\n\nMore!\n\n|}\nEnd.", "Text.\n\nMore!\n\nEnd."),
     ],
 )
 def test_templates_and_tables_end_where_mediawiki_ends_them(source, expected):

@@ -25,6 +25,12 @@ def test_a_chapter_may_be_a_document(reading):
     assert [(record.record, record.text) for record in records] == [(0, "甲"), (2, "c")]
 
 
+def test_readings_beside_the_text_are_none_of_it(reading):
+    ruby = "<ruby>道<rp>(</rp><rt>dào</rt><rp>)</rp>德<rt>dé</rt></ruby>经》、<ruby><rb>漢字</rb><rt>かんじ</rt></ruby>"
+    (record,) = reading("a.epub", epub({"a.xhtml": f"<p>《{ruby}だ。</p>"}))
+    assert record.text == "《道德经》、漢字だ。"
+
+
 def not_a_book() -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
