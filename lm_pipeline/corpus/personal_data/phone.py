@@ -14,7 +14,10 @@ from lm_pipeline.corpus.personal_data.kind import Kind, Pattern, digits_of, stan
 _NUMERALS = str.maketrans("〇零一幺二两三四五六七八九壹贰叁肆伍陆柒捌玖", "001122" + "3456789" + "123456789")
 _NUMERAL = "[0-9〇零一幺二两三四五六七八九壹贰叁肆伍陆柒捌玖]"
 _SPELT_HINT = "|".join(first + second for first in "一幺壹" for second in "三四五六七八九叁肆伍陆柒捌玖")
-_EXTENSION = r"(?: ?(?:x|ext\.?|转|分机) ?[0-9]{1,6})?"
+_EXTENSION_MARK = r" ?(?:(?i:x|ext\.?)|[转轉]|分[机機]) ?"
+_EXTENSION = rf"(?:{_EXTENSION_MARK}[0-9]{{1,6}})?"
+_AFTER_AN_EXTENSION = re.compile(rf"[0-9]{{4}}{_EXTENSION_MARK}[0-9]{{1,6}}(?:/[0-9]{{1,6}})*[,/]$")
+_MORE_EXTENSIONS = re.compile(r"(?:/[0-9]{1,6})+(?![-.0-9])")
 
 _ENGLISH_WORD = (
     "(?:tele|cell|hand|home|work|mobile)?phone(?:number|no|s ?[:=])?|mobile|cell|(?:tele)?fax|whatsapp|tel|text me|"
@@ -24,16 +27,22 @@ _ENGLISH_CALL = r"(?i:call|phone|reach)(?: \p{Lu}\pL*\.?){1,3} (?:at|on)"
 _CHINESE_WORD = "电话|電話|手机|手機|传真|傳真|致电|致電|拨打|撥打|热线|熱線|座机|联系方式|聯繫方式|微信"
 
 
+def _is_whole(value: str, before: str, after: str) -> bool:
+    """Whether a number stands alone, or beside the extensions of another one, or of its own."""
+    more = _MORE_EXTENSIONS.match(after) if _without_extension(value) != value else None
+    return stands_alone("" if _AFTER_AN_EXTENSION.search(before) else before, after[more.end() :] if more else after)
+
+
 def _verify_way(value: str, before: str, after: str) -> int:
     """Written in a country's way: it must be a number there."""
-    return len(value) if stands_alone(before, after) and parsed(value) is not None else 0
+    return len(value) if _is_whole(value, before, after) and parsed(value) is not None else 0
 
 
 def _verify_said(value: str, before: str, after: str) -> int:
     """Said to be one or several numbers: they must have as many digits as such have, and must not count anything."""
     lengths = [len(digits_of(number)) for number in _without_extension(value).split("/")]
     right = (7 <= sum(lengths) <= 15 or all(7 <= length <= 15 for length in lengths)) and not _is_a_date(value)
-    return len(value) if right and stands_alone(before, after) and not is_count(before, after) else 0
+    return len(value) if right and _is_whole(value, before, after) and not is_count(before, after) else 0
 
 
 def _verify_same_area(value: str, before: str, after: str) -> int:
@@ -51,9 +60,7 @@ def _verify_spelt(value: str, before: str, after: str) -> int:
 
 
 def _without_extension(value: str) -> str:
-    for mark in ("x", "e", "转", "分"):
-        value = value.partition(mark)[0]
-    return value
+    return re.split(_EXTENSION_MARK, value, maxsplit=1)[0]
 
 
 def _is_a_date(value: str) -> bool:
