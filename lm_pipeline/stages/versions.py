@@ -9,7 +9,7 @@ from lm_pipeline.artifacts import Stage
 RAW_DOCUMENTS = Stage("raw_documents", 1)
 DOCUMENT_PART = Stage("document_part", 8)
 DOCUMENTS = Stage("documents", 4)
-SIGNATURES = Stage("signatures", 4)
+SIGNATURES = Stage("signatures", 5)
 TEXT_UNITS = Stage("text_units", 1)
 QUALITY_MODEL = Stage("quality_model", 1)
 QUALITY_SCORES = Stage("quality_scores", 1)
