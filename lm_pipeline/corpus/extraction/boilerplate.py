@@ -171,11 +171,17 @@ def _without_deck(blocks: list[Block]) -> list[Block]:
     A short heading right before the text stays: it is the first section's.
     """
     first = 0
-    while first < min(len(blocks), 10) and _is_deck(blocks[first]):
+    while first < min(len(blocks), 10) and _is_deck(blocks[first]) and not _is_row(blocks, first):
         first += 1
     if first and blocks[first - 1].kind == "heading" and size_of(blocks[first - 1].text) < 60:
         first -= 1
     return blocks[first:]
+
+
+def _is_row(blocks: list[Block], index: int) -> bool:
+    """Whether a block is a row of a table of several; a single one may be a byline or a bar of buttons."""
+    beside = [*blocks[max(0, index - 1) : index], *blocks[index + 1 : index + 2]]
+    return "\t" in blocks[index].text and any("\t" in block.text for block in beside)
 
 
 def _is_deck(block: Block) -> bool:
@@ -235,13 +241,14 @@ def _without_back_matter(blocks: list[Block]) -> list[Block]:
 
 
 def _without_tail(blocks: list[Block]) -> list[Block]:
-    """Drop headings that nothing follows, and short lines at the end that are no sentences."""
+    """Drop headings that nothing follows, and short lines at the end that are no sentences and no rows of a table."""
     end = len(blocks)
     while end and (
         blocks[end - 1].kind == "heading"
         or (
             blocks[end - 1].kind == "line"
             and size_of(blocks[end - 1].text) < 80
+            and not _is_row(blocks, end - 1)
             and not _SENTENCE_END.search(blocks[end - 1].text)
         )
     ):

@@ -52,6 +52,19 @@ def test_lists_links_code_and_tables_of_a_document_stay():
     assert "cell one" in text
 
 
+@pytest.mark.parametrize(("sentence", "cells"), [(SENTENCE, ("Year", "People")), (SATZ, ("年份", "人口"))])
+def test_a_table_at_either_end_is_text_and_a_single_row_is_none(sentence, cells):
+    row = f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"
+    table, bar = f"<table>{row}<tr><td>1990</td><td>3,000</td></tr></table>", f"<table>{row}</table>"
+    lines = [list(cells), ["1990", "3,000"]]
+    first = extract_page(page(f"<h1>A headline of news</h1>{table}<p>{sentence * 3}</p><p>{sentence}</p>{bar}"))
+    assert [line.split() for line in first.text.splitlines()[:2]] == lines
+    last = extract_page(page(f"<h1>A headline of news</h1>{bar}<p>{sentence * 3}</p>{table}<div>{cells[0]}</div>"))
+    assert [line.split() for line in last.text.splitlines()[-2:]] == lines
+    for found in (first, last):
+        assert found.text.count(cells[0]) == 1
+
+
 def test_a_list_near_the_root_of_a_plain_page_is_text():
     html = f"<body><p>{SENTENCE}</p><ul><li>one thing</li><li>another thing</li></ul><p>{SENTENCE}</p></body>"
     assert "another thing" not in extract_plain_text(html, main_content=True)
