@@ -189,7 +189,9 @@ def _render_link(link: Wikilink, aside: frozenset[str]) -> str:
     namespace, colon, _ = str(link.title).strip().partition(":")
     if colon and namespace.strip().lower() in aside:
         return ""
-    return _render(link.text if link.text is not None else link.title, aside)
+    if link.text is not None:
+        return _render(link.text, aside)
+    return _render(link.title, aside).removeprefix(":")  # [[:Category:Towns]] is a link to it, and no category
 
 
 @lru_cache(maxsize=8)

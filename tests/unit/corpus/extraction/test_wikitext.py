@@ -12,6 +12,7 @@ from lm_pipeline.corpus.extraction.wikitext import plain_text
         ("x\n{| class=a\n|-\n| cell {{b}}\n|}\ny", "x\n\ny"),
         ("[[File:a.jpg|thumb|A caption with a [[link]]]]Text [[Category:X]]", "Text"),
         ("[[文件:a.jpg|缩略图|说明]]正文[[分类:城市]]。", "正文。"),
+        ("见[[:分类:城市]]和[[: Category:Towns]]。", "见分类:城市和 Category:Towns。"),
         ("-{zh-hans:计算机;zh-hant:電腦}-和-{网络}-", "计算机和网络"),
         ("北京（{{lang|en|Beijing}}，{{pinyin}}）是首都", "北京是首都"),
         ("Achilles ({{IPA}}; [[Greek]]) was", "Achilles (Greek) was"),
