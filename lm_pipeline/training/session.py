@@ -191,7 +191,10 @@ class Session:
         mine = {name: self.world.rows(tensor).to(self.device) for name, tensor in tensors.items()}
         documents = mine.pop("documents").tensor_split(parts) if "documents" in mine else [None] * parts
         columns = [mine[str(index)].tensor_split(parts) for index in range(len(mine))]
-        self.carried = [State(position, tuple(column), kept) for *column, kept in zip(*columns, documents, strict=True)]
+        states = [State(position, tuple(column), kept) for *column, kept in zip(*columns, documents, strict=True)]
+        # Products of matrices differ in the last bits by where in memory a factor begins, modulo 16 bytes; in a file it
+        # begins anywhere. Copies lie as what is computed does.
+        self.carried = [state.clone() for state in states]
 
     def weights(self) -> dict[str, Tensor]:
         """A copy, on the CPU, of the weights that are validated and published: the average where there is one.
