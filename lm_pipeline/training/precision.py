@@ -26,7 +26,13 @@ def autocast(
 
 
 def allow_tf32() -> None:
-    """State the policy on TF32; it has no effect on CPUs."""
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined] # torch declares no type
+    """State the policy on TF32; it has no effect on CPUs.
+
+    torch has an older setting and one for each library. Where they disagree, it is an error to ask for the older one,
+    and parts of its compiler and profiler do. The older one sets all of them, so oneDNN's, which is for CPUs, is put
+    back.
+    """
+    torch.set_float32_matmul_precision("high")
+    torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined] # torch declares no type
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined] # the same
     torch.backends.cudnn.rnn.fp32_precision = "tf32"  # type: ignore[attr-defined] # the same
