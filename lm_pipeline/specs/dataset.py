@@ -187,8 +187,8 @@ class DatasetSpec(Spec):
 
     @model_validator(mode="after")
     def _each_corpus_once(self) -> "DatasetSpec":
-        if len(set(self.corpora)) != len(self.corpora):
-            raise ValueError(f"corpora names one twice: {list(self.corpora)}")
+        if twice := [name for name in dict.fromkeys(self.corpora) if self.corpora.count(name) > 1]:
+            raise ValueError(f"corpora names {', '.join(twice)} more than once; name each once, `weights` repeats it")
         if self.weights and set(self.weights) != set(self.corpora):
             raise ValueError(f"weights names {sorted(self.weights)}; expected every corpus of {list(self.corpora)}")
         if any(weight <= 0 for weight in self.weights.values()):
