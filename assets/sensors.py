@@ -8,7 +8,6 @@ from assets.corpora import CORPORA, DOCUMENTS, RAW, REJECTED, STATISTICS
 from lm_pipeline.freshness import status
 from lm_pipeline.project import load_project
 from lm_pipeline.specs.corpus import PathSource
-from lm_pipeline.specs.declarations import ignored_in_raw
 
 clean_corpus = dg.define_asset_job(
     "clean_corpus",
@@ -25,7 +24,7 @@ clean_corpus = dg.define_asset_job(
 )
 def raw_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Compare each watched corpus's files with what the last tick saw, then with what is materialized."""
-    from lm_pipeline.corpus.path_source import has_files
+    from lm_pipeline.corpus.path_source import has_files, unread_in_raw
     from lm_pipeline.corpus.sources import fingerprint
 
     project = load_project()
@@ -38,7 +37,7 @@ def raw_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
     }
     changed = [name for name, value in now.items() if seen.get(name) != value]
     if not changed:
-        ignored = ignored_in_raw(home.raw)
+        ignored = unread_in_raw(home, (spec.source for spec in project.declarations.corpora.values()))
         note = f" Not corpora: {', '.join(ignored)}; see `lm-pipeline doctor`." if ignored else ""
         return dg.SkipReason(f"No new or changed files in {len(now)} watched corpora.{note}")
     wanted = {f"{stage}/{name}" for name in changed for stage in ("raw_documents", "documents")}

@@ -80,10 +80,18 @@ def _declarations(home: Home) -> Finding:
 
 
 def _raw(home: Home) -> Finding:
-    from lm_pipeline.specs.declarations import ignored_in_raw
+    from lm_pipeline.corpus.path_source import unread_in_raw
+    from lm_pipeline.project import load_project
 
-    ignored = ignored_in_raw(home.raw)
-    advice = "; a corpus is a folder whose name is lower-case letters, digits and underscores: rename or move them"
+    try:
+        sources = [spec.source for spec in load_project(home).declarations.corpora.values()]
+    except LmPipelineError:
+        sources = []  # told by `declarations`
+    ignored = unread_in_raw(home, sources)
+    advice = (
+        ", which no corpus reads; a corpus is a folder whose name is lower-case letters, digits and underscores:"
+        " rename or move them, or name them as `path` in a declaration"
+    )
     return Finding(
         "raw folder", not ignored, f"{home.raw}" + (f" holds {', '.join(ignored)}{advice}" if ignored else "")
     )

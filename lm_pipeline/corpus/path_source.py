@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lm_pipeline.corpus.raw_files import RawFile, write_files
 from lm_pipeline.errors import InputError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.corpus import PathSource
+from lm_pipeline.specs.declarations import ignored_in_raw
 
 
 def identify(source: PathSource, home: Home) -> dict[str, Any]:
@@ -51,6 +53,18 @@ def fingerprint(source: PathSource, home: Home) -> dict[str, Any]:
             continue  # went away meanwhile
         states.append([name, status.st_size, status.st_mtime_ns])
     return {"kind": "path", "base": str(base), "files": states}
+
+
+def unread_in_raw(home: Home, sources: Iterable[object]) -> list[str]:
+    """What stands in the raw folder, is no corpus's folder and is read by none of these corpora's sources."""
+    strays = ignored_in_raw(home.raw)
+    if not strays:
+        return []
+    prefix = os.path.join(os.path.abspath(home.raw), "")
+    seen = [fingerprint(source, home) for source in sources if isinstance(source, PathSource)]
+    paths = (os.path.join(each["base"], name) for each in seen for name, *_ in each.get("files", []))
+    read = {path.removeprefix(prefix).split(os.sep)[0] for path in paths if path.startswith(prefix)}
+    return [name for name in strays if name not in read]
 
 
 def fetch(source: PathSource, identity: dict[str, Any], home: Home, out: Path) -> dict[str, Any]:

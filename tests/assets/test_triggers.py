@@ -41,9 +41,11 @@ def test_a_dropped_file_becomes_a_partition_and_one_run_until_it_changes(project
     [added] = second.dynamic_partitions_requests or []
     assert (added.partitions_def_name, list(added.partition_keys)) == ("corpora", ["notes"])
 
+    (project.home.raw / "散文.txt").write_text("从前有一座山。", "utf-8")
     third = tick(project.home, second.cursor)
     assert isinstance(third, dg.SkipReason)
     assert "No new or changed files" in (third.skip_message or "")
+    assert "Not corpora: 散文.txt; see `lm-pipeline doctor`." in (third.skip_message or "")
 
     (notes / "one.txt").write_text(tiny.english(2), "utf-8")
     assert requests(tick(project.home, second.cursor)) == ["notes"]

@@ -81,6 +81,23 @@ def test_what_lies_in_the_raw_folder_and_is_no_corpus_is_named(tmp_path):
     assert "My-Notes, loose.txt" in found["detail"]
 
 
+@pytest.mark.parametrize("declared", ["raw/novels.zip", "raw/*.zip", "raw"])
+def test_what_lies_loose_in_the_raw_folder_and_is_declared_is_read(tmp_path, monkeypatch, declared):
+    home = Home(tmp_path / "home")
+    home.raw.mkdir(parents=True)
+    for name in ("novels.zip", "小说.txt"):
+        (home.raw / name).write_text("从前有一座山")
+    defs = tmp_path / "defs" / "novels"
+    defs.mkdir(parents=True)
+    source = f"{{kind: path, path: home/{declared}, include: ['*.zip']}}"
+    (defs / "defs.yaml").write_text(f"type: assets.Corpus\nattributes:\n  source: {source}\n")
+    monkeypatch.setenv("LM_PIPELINE_DEFS", str(defs.parent))
+    detail = bad(examine(home, verify=False))["raw folder"]
+    assert f"{home.raw} holds 小说.txt, which no corpus reads" in detail
+    (home.raw / "小说.txt").unlink()
+    assert "raw folder" not in bad(examine(home, verify=False))
+
+
 def test_events_that_wait_for_mlflow_are_counted(copy):
     with SpoolWriter(copy.home.spool / "checkpoint-0123456789abcdef-1.jsonl") as spool:
         spool.open("tiny", run_name="x")
