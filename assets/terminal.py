@@ -2,23 +2,36 @@
 
 import re
 import sys
+import time
 
 _STEP = re.compile(r"step (\d+)/(\d+)  ")
 _CELLS = 20
 _CLEAR = "\r\x1b[2K"
+_INTERVAL_SECONDS = 30.0
+_said: dict[str, float] = {}
+"""By asset, when the last step was said where no terminal shows it."""
 
 
 def say(asset: str, line: str) -> None:
-    """Say a line. A training's steps replace one another; where no terminal shows them, only the last one is said."""
+    """Say a line. A training's steps replace one another; where no terminal shows them, one in 30 s and the last."""
     stream = sys.stderr
     step = _STEP.match(line)
     if stream.isatty():
         stream.write(f"{_CLEAR}  {asset}: {bar(line)}" if step else f"{_CLEAR}  {asset}: {line}\n")
         if step and step[1] == step[2]:
             stream.write("\n")
-    elif step is None or step[1] == step[2]:
+    elif step is None or step[1] == step[2] or _is_due(asset):
         stream.write(f"  {asset}: {line}\n")
     stream.flush()
+
+
+def _is_due(asset: str) -> bool:
+    """Whether the asset has said no step for a while."""
+    now = time.monotonic()
+    is_due = now - _said.get(asset, -float("inf")) >= _INTERVAL_SECONDS
+    if is_due:
+        _said[asset] = now
+    return is_due
 
 
 def bar(line: str) -> str:

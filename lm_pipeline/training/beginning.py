@@ -51,6 +51,8 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     here = environment.describe(device) | {"processes": world.size}
     state = None if path is None else _state_of(job, path)
     if state is None:
+        if "auto" in (training.precision, training.attention, training.thread_sharing, training.compile):
+            reporter.info("times a few steps to find the fastest way, once per machine and shape")
         chosen, peak = world.share(_measure(job, model, here, world) if world.is_main else None)
     else:
         chosen, peak = state["choices"], state["peak_flops"]
