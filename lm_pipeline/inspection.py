@@ -57,6 +57,11 @@ def _check_reason(reason: str, known: dict[str, int], message: str) -> None:
 
 def _cleaned(project: Project, name: str) -> tuple[Artifact, list[Artifact]]:
     if name not in project.declarations.corpora:
+        if name in project.declarations.datasets:
+            raise MissingArtifactError(
+                f"{name!r} is a dataset: `lm-pipeline status` counts its documents, and {name}/statistics has its page"
+                f" in Dagster. Name a corpus of it: {', '.join(project.declarations.datasets[name].corpora)}."
+            )
         raise MissingArtifactError(f"There is no corpus {name!r}. {nearest(name, project.declarations.corpora)}")
     store = Store(project.home.require_initialised().artifacts)
     artifact = store.ref(f"documents/{name}")

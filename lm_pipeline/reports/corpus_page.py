@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_pipeline.reports.blocks import Block, Column, Details, Funnel, FunnelRow, Paragraph, Table
-from lm_pipeline.reports.formatting import decimal, integer, share
+from lm_pipeline.reports.formatting import decimal, integer, measured, share
 from lm_pipeline.reports.page import render
 from lm_pipeline.reports.sections.funnel import corpus_funnel
 
@@ -80,11 +80,11 @@ def _lengths(lengths: Mapping[str, Sequence[Sequence[int]]]) -> list[Block]:
 
 
 def _languages(profile: Mapping[str, Any]) -> list[Block]:
-    columns = (Column("Kept", numeric=True), Column("Rejected", numeric=True), Column("Share", numeric=True))
+    columns = (Column("Kept", numeric=True), Column("Rejected", numeric=True), Column("Share rejected", numeric=True))
     titles = {"languages": "Language", "chinese_scripts": "Chinese script", "profiles": "Cleaning profile"}
     return [
         Table(
-            f"Documents by {title[0].lower()}{title[1:]}",
+            f"Documents by {title if title.startswith('Chinese') else title.lower()}",
             (Column(title), *columns),
             tuple(
                 (value or "–", integer(kept), integer(rejected), share(rejected, kept + rejected))
@@ -132,10 +132,7 @@ def _document(sample: Mapping[str, Any]) -> Details:
     facts = [("document", sample["document_id"]), ("file", sample["file"]), ("record", str(sample["record"]))]
     facts += [(key, sample[key]) for key in ("title", "url") if sample[key]]
     facts += [(item["rule"], f"{integer(item['characters'])} characters taken out") for item in sample["removals"]]
-    facts += [
-        (reason["rule"], f"{decimal(reason['value'], 4)}, allowed {decimal(reason['threshold'], 4)}")
-        for reason in sample["reasons"]
-    ]
+    facts += [(reason["rule"], measured(reason["value"], reason["threshold"])) for reason in sample["reasons"]]
     more = f"\n… {integer(length - len(text))} more characters" if length > len(text) else ""
     return Details(first_words(text), f"{sample['language']}, {integer(length)} characters", tuple(facts), text + more)
 

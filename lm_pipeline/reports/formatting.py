@@ -27,6 +27,27 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{digits}f}"
 
 
+def number(value: float | None, digits: int = 4) -> str:
+    """A number that may be a count: without decimals where it has none.
+
+    >>> number(12.0), number(0.31256), number(None)
+    ('12', '0.3126', '–')
+    """
+    return integer(value) if value is None or value == round(value) else decimal(value, digits)
+
+
+def measured(value: float | None, threshold: float | None) -> str:
+    """What a rule measured on a document that it rejects, and on which side of it kept ones are.
+
+    >>> measured(12, 50), measured(0.35, 0.3), measured(0.98, None), measured(None, None)
+    ('12, at least 50 is kept', '0.3500, at most 0.3000 is kept', '0.9800', '')
+    """
+    if value is None or threshold is None:
+        return "" if value is None else number(value)
+    side = "least" if value < threshold else "most"
+    return f"{number(value)}, at {side} {number(threshold)} is kept"
+
+
 def perplexity(value: float | None) -> str:
     """A perplexity with about four significant digits.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from lm_pipeline.reports.blocks import Funnel, Table
 from lm_pipeline.reports.corpus_page import corpus_sections
-from lm_pipeline.reports.formatting import decimal, integer
+from lm_pipeline.reports.formatting import integer, measured
 
 _BAR = 32
 
@@ -44,14 +44,14 @@ def _sample(sample: Mapping[str, Any]) -> str:
     place = "the file" if sample["record"] is None else f"record {sample['record']}"
     lines = [f"── {sample['file']}, {place}"]
     if "excerpt" in sample:
-        at = "" if sample["byte_offset"] is None else f" at byte {integer(sample['byte_offset'])}"
+        at = "" if sample["byte_offset"] is None else f"; byte {integer(sample['byte_offset'])}"
         return "\n".join([*lines, f"   {sample['detail']}{at}", sample["excerpt"]])
     length = sample["num_characters"]
     lines.append(f"   {sample['document_id']}, {sample['language']}, {integer(length)} characters")
     lines += [f"   {key}: {sample[key]}" for key in ("title", "url") if sample[key]]
     lines += [f"   {item['rule']}: {integer(item['characters'])} characters taken out" for item in sample["removals"]]
     lines += [
-        f"   {reason['rule']}: {decimal(reason['value'], 4)}, allowed {decimal(reason['threshold'], 4)}"
+        f"   {reason['rule']}: {measured(reason['value'], reason['threshold'])}".removesuffix(": ")
         for reason in sample["reasons"]
     ]
     lines.append(sample["text"])

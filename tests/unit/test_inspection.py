@@ -50,6 +50,8 @@ def test_samples_of_every_fate_are_documents_of_that_fate(project, corpus):
 def test_an_unknown_corpus_or_reason_is_refused_with_what_there_is(project):
     with pytest.raises(MissingArtifactError, match=r"no corpus 'tiny_englsh'\. Did you mean"):
         inspect_corpus(project, "tiny_englsh")
+    with pytest.raises(MissingArtifactError, match=r"'tiny' is a dataset: .* Name a corpus of it: tiny_english, tiny_"):
+        inspect_corpus(project, "tiny")
     with pytest.raises(InputError, match="No document of 'tiny_english' was rejected by 'gopher'"):
         inspect_documents(project, "tiny_english", 1, rejected="gopher")
     with pytest.raises(InputError, match="is quarantined for 'x'"):

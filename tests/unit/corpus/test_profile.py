@@ -78,6 +78,31 @@ def test_whatever_a_text_holds_page_and_terminal_show_it_and_do_not_obey(cleaned
 
 
 @pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (("gopher_short_doc", 12.0, 50.0), "gopher_short_doc: 12, at least 50 is kept"),
+        (("top_2_gram", 0.35, 0.256), "top_2_gram: 0.3500, at most 0.2560 is kept"),
+        (("language", 0.98, None), "language: 0.9800"),
+        (("菜单", None, None), "菜单"),
+    ],
+)
+def test_a_reason_says_on_which_side_of_the_threshold_documents_are_kept(cleaned, reason, expected):
+    sample = draw_documents(cleaned[0], 1)[0]
+    sample["reasons"] = [dict(zip(("rule", "value", "threshold"), reason, strict=True))]
+    assert f"   {expected}" in samples_text([sample]).splitlines()
+
+
+def test_the_share_beside_a_language_says_of_what(cleaned):
+    profile = profile_corpus(*cleaned)
+    summary = {"records_in": 44, "kept": 40, "rejected": 2, "quarantined": 2, "reasons": {"gopher_short_doc": 2}}
+    summary |= {"characters_in": 9000, "removals": {}, "removed_characters": {}}
+    shown = profile_text({"corpus": "中文", "summary": summary, "profile": profile})
+    assert "Share rejected" in shown
+    assert "Documents by cleaning profile" in shown
+    assert "chinese script" not in shown
+
+
+@pytest.mark.parametrize(
     ("text", "label"),
     [("People walk along the river every day.", "Advertisement"), ("人们每天沿着河边走去上班。", "责任编辑：李四")],
 )
