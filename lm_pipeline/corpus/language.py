@@ -66,6 +66,7 @@ def identify_language(texts: Sequence[str], scripts: pl.DataFrame | None = None)
     """
     counts = count_scripts(texts) if scripts is None else scripts
     answers = counts.select(code=_code_by_script(), confidence=_share()).rows()
+    only_han = counts.select((pl.sum_horizontal(*HAN) > 0) & (pl.sum_horizontal("kana", "japanese") == 0)).to_series()
     rest = [index for index, (code, share) in enumerate(answers) if code is None or 0 < share < _PURE_SHARE]
     # The same short texts come again and again (headings, stubs): each is asked once.
     found: dict[str, tuple[str, float]] = {}
@@ -74,6 +75,8 @@ def identify_language(texts: Sequence[str], scripts: pl.DataFrame | None = None)
         if text not in found:
             code, share = answers[index]
             found[text] = _by_model(text) if code is None else (code, max(share, _probability(text, code)))
+            if found[text][0] == "ja" and only_han[index]:  # as in text of Han characters, what is not Japan's
+                found[text] = ("zh", _probability(text, "zh"))
         answers[index] = found[text]
     return answers
 

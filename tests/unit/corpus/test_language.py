@@ -68,6 +68,22 @@ def test_terms_in_letters_make_a_text_no_less_sure(text, code):
     assert confidence > 0.9
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("1.2.12. procfs 和 sysfs", "zh"),
+        ("GNU grep、egrep 和 fgrep", "zh"),
+        ('TCP wrapper 使用 "/etc/hosts.deny" 和 "/etc/hosts.allow" , tcpd', "zh"),
+        ("GNU grep と egrep の使い方", "ja"),
+        ("Linux PCI ツール: lspci(8)", "ja"),
+    ],
+)
+def test_letters_with_a_little_chinese_are_not_japanese(text, code):
+    ((found, confidence),) = identify_language([text])
+    assert found == code
+    assert 0 < confidence <= 1
+
+
 def test_a_text_half_in_another_language_is_not_sure():
     ((code, confidence),) = identify_language([f"{SENTENCES['zh']} {SENTENCES['en']} " * 5])
     assert code == "zh"
