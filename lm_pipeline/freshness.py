@@ -79,7 +79,11 @@ def _why_stale(node: Node, artifact: Artifact, states: Mapping[str, State], home
         except LmPipelineError as error:
             return str(error)
     differences = changed_keys(artifact.manifest["spec"], node.address_spec(world))
-    return f"changed: {', '.join(differences)}" if differences else ""
+    if differences:
+        return f"changed: {', '.join(differences)}"
+    if node.stage.parts and node.stage.key(then, node.address_spec(world)) != artifact.key:
+        return f"made of parts by an earlier version of {', '.join(part.name for part in node.stage.parts)}"
+    return ""
 
 
 def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:

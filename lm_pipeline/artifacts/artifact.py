@@ -18,14 +18,18 @@ class Stage:
     """A step that produces artifacts.
 
     `version` is a literal that whoever changes the step's result raises by one; golden-output tests hold it to that.
+    `parts` are the steps that make the artifacts which the result is made up of: their versions stand in its address.
     """
 
     name: str
     version: int
+    parts: tuple["Stage", ...] = ()
 
     def key(self, inputs: Mapping[str, str], spec: Mapping[str, Any]) -> str:
         """The address (40 hex digits) of the result for these input digests and spec fields."""
         address = {"stage": self.name, "version": self.version, "inputs": dict(inputs), "spec": dict(spec)}
+        if self.parts:
+            address["parts"] = {part.name: part.version for part in self.parts}
         return digest_of(address)[:40]
 
 

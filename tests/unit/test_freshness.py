@@ -6,7 +6,7 @@ import pytest
 from lm_pipeline.errors import ChildError, InputError, MissingArtifactError
 from lm_pipeline.freshness import changed_keys, status
 from lm_pipeline.graph import assets_of
-from lm_pipeline.stages.versions import STAGES
+from lm_pipeline.stages.versions import BASE, QUALITY_MODEL, STAGES
 
 
 def test_everything_that_was_built_is_current(tiny_project):
@@ -36,6 +36,23 @@ def test_descriptions_comments_and_licences_change_nothing(tiny_copy):
     tiny_copy.edit("tiny_english", "description: Tiny.", "licence: MIT")
     tiny_copy.edit("tiny_gru", "  dataset: tiny\n", "  dataset: tiny\n  schedule: {cron: '0 3 * * *'}\n")
     assert tiny_copy.not_current() == {}
+
+
+def test_a_raised_version_of_its_parts_makes_an_artifact_stale_and_builds_it_again(tiny_copy):
+    for asset in ("documents/tiny_chinese", "tiny/unique_documents", "tiny/splits"):
+        node = tiny_copy.graph[asset]
+        for part in node.stage.parts:
+            raised = tuple(replace(p, version=p.version + (p == part)) for p in node.stage.parts)
+            graph = {**tiny_copy.graph, asset: replace(node, stage=replace(node.stage, parts=raised))}
+            state = status(graph, tiny_copy.home)[asset]
+            assert state.status == "stale"
+            assert state.reason.startswith("made of parts by an earlier version of ")
+            assert part.name in state.reason
+
+
+def test_every_stage_is_an_assets_or_makes_parts_of_one(tiny_project):
+    of_assets = {node.stage for node in tiny_project.graph.values()} | {BASE, QUALITY_MODEL}
+    assert of_assets | {part for stage in of_assets for part in stage.parts} == set(STAGES.values())
 
 
 def test_a_learning_rate_makes_only_its_own_experiment_stale(tiny_copy):

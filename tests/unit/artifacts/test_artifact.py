@@ -11,12 +11,14 @@ def test_address_depends_on_stage_version_inputs_and_spec():
     keys = {
         Stage("demo", 1).key({"in": "d"}, {"x": 1}),
         Stage("demo", 2).key({"in": "d"}, {"x": 1}),
+        Stage("demo", 1, parts=(Stage("part", 1),)).key({"in": "d"}, {"x": 1}),
+        Stage("demo", 1, parts=(Stage("part", 2),)).key({"in": "d"}, {"x": 1}),
         Stage("other", 1).key({"in": "d"}, {"x": 1}),
         Stage("demo", 1).key({"in": "e"}, {"x": 1}),
         Stage("demo", 1).key({"on": "d"}, {"x": 1}),
         Stage("demo", 1).key({"in": "d"}, {"x": 2}),
     }
-    assert len(keys) == 6
+    assert len(keys) == 8
     assert all(len(key) == 40 for key in keys)
 
 
