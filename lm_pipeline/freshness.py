@@ -1,6 +1,6 @@
 """Whether each asset is what the declarations and the raw files ask for now, and if not, why."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from lm_pipeline.errors import LmPipelineError, UnavailableError
 from lm_pipeline.graph import Graph, Node, topological, undeclared
 from lm_pipeline.home import Home
 
+_FILES = "outside.files"
 _ABSENT = object()  # a key that is not there differs from one whose value is None
 
 
@@ -78,12 +79,33 @@ def _why_stale(node: Node, artifact: Artifact, states: Mapping[str, State], home
             pass  # offline: what was fetched is the latest that is known
         except LmPipelineError as error:
             return str(error)
-    differences = changed_keys(artifact.manifest["spec"], node.address_spec(world))
+    spec = node.address_spec(world)
+    differences = changed_keys(artifact.manifest["spec"], spec)
+    if _FILES in differences:
+        listed = [found["outside"].get("files") for found in (artifact.manifest["spec"], spec)]
+        if all(isinstance(files, list) for files in listed):
+            differences = [changed_files(*listed) if key == _FILES else key for key in differences]
     if differences:
         return f"changed: {', '.join(differences)}"
-    if node.stage.parts and node.stage.key(then, node.address_spec(world)) != artifact.key:
+    if node.stage.parts and node.stage.key(then, spec) != artifact.key:
         return f"made of parts by an earlier version of {', '.join(part.name for part in node.stage.parts)}"
     return ""
+
+
+def changed_files(old: Sequence[Sequence[Any]], new: Sequence[Sequence[Any]]) -> str:
+    """How two lists of raw files differ; a row is a file's name and what tells its content.
+
+    >>> changed_files([["a.txt", 1], ["b.txt", 2]], [["b.txt", 3], ["c.txt", 1], ["d.txt", 1]])
+    'raw files (2 new: c.txt, ...; 1 written anew: b.txt; 1 gone: a.txt)'
+    """
+    before, after = ({row[0]: list(row[1:]) for row in rows} for rows in (old, new))
+    kinds = {
+        "new": sorted(after.keys() - before.keys()),
+        "written anew": sorted(name for name in before.keys() & after.keys() if before[name] != after[name]),
+        "gone": sorted(before.keys() - after.keys()),
+    }
+    told = [f"{len(n)} {kind}: {n[0]}{', ...' if len(n) > 1 else ''}" for kind, n in kinds.items() if n]
+    return f"raw files ({'; '.join(told)})"
 
 
 def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -118,7 +118,7 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
         build.log(f"no document has a value for {', '.join(empty)} (`fields`): is the name misspelt?")
     build.log(
         f"{summary['kept']:,} documents kept, {summary['rejected']:,} rejected, {summary['quarantined']:,} quarantined;"
-        f" {num_built} of {len(parts)} parts built, the others were there"
+        f" {num_built} of {len(parts)} parts cleaned{', the others were there' if num_built < len(parts) else ''}"
     )
     build.spool.metrics(0, numbers(build.staging.summary))
 

@@ -106,7 +106,7 @@ def test_a_new_file_costs_one_part_and_unchanged_documents_keep_their_split(tiny
     new.write_text("A whole new document about the law of bridges and of rivers, which nobody has seen before.")
     states = tiny_fresh.states()
     assert states["raw_documents/tiny_english"].status == "stale"
-    assert states["raw_documents/tiny_english"].reason.startswith("changed: outside.files")
+    assert states["raw_documents/tiny_english"].reason == "changed: raw files (1 new: b.txt)"
     assert states["raw_documents/tiny_chinese"].status == "current"
     second, after = splits()
     assert (second.summary["num_parts"], second.summary["num_parts_built"]) == (2, 1)
