@@ -163,7 +163,7 @@ def copied(session: Session) -> dict[str, Any]:
 
 def be_rank(rank: int, size: int, port: int) -> None:
     """Give this process the variables that torchrun would."""
-    faulthandler.dump_traceback_later(100, exit=True)  # a hang says where
+    faulthandler.dump_traceback_later(400, exit=True)  # a hang says where; compiling on a busy machine takes minutes
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(size)}
 

@@ -38,7 +38,7 @@ def run_ranks(processes):
         for child in children:
             child.start()
         for child in children:
-            child.join(timeout=120)
+            child.join(timeout=420)
         assert [child.exitcode for child in children] == [0] * size
 
     return run
