@@ -1,4 +1,4 @@
-"""Measurements of the machine, kept in files: each is made once per machine, versions and shape."""
+"""Measurements of the machine, kept in files by machine, versions and shape."""
 
 import json
 import os
@@ -35,20 +35,37 @@ def remembered(
         measure: does it.
         lasts: whether a result is to be kept; what failed today may work tomorrow.
     """
-    path = folder / f"{name}-{digest_of(subject)[:16]}.json"
-    if path.is_file():
-        try:
-            return json.loads(path.read_text("utf-8"))["measured"]
-        except (ValueError, KeyError, TypeError):
-            path.unlink(missing_ok=True)  # a torn file of a machine that lost power: measured again
+    kept = _kept(folder, name, subject)
+    if kept is not None:
+        return kept
     measured = measure()
-    if not lasts(measured):
-        return measured
+    if lasts(measured):
+        _keep(folder, name, subject, measured)
+    return measured
+
+
+def _path(folder: Path, name: str, subject: Mapping[str, Any]) -> Path:
+    return folder / f"{name}-{digest_of(subject)[:16]}.json"
+
+
+def _kept(folder: Path, name: str, subject: Mapping[str, Any]) -> Any:
+    """What was measured before; None where nothing was."""
+    path = _path(folder, name, subject)
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text("utf-8"))["measured"]
+    except (ValueError, KeyError, TypeError):
+        path.unlink(missing_ok=True)  # a torn file of a machine that lost power: measured again
+        return None
+
+
+def _keep(folder: Path, name: str, subject: Mapping[str, Any], measured: Any) -> None:
+    path = _path(folder, name, subject)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps({"subject": subject, "measured": measured}, indent=1) + "\n", "utf-8")
     temporary.replace(path)
-    return measured
 
 
 def best_of(work: Mapping[Name, Callable[[], object]], device: torch.device, rounds: int) -> dict[Name, float]:
@@ -118,10 +135,16 @@ def memory_bandwidth(device: torch.device, num_bytes: int = 256_000_000) -> floa
 
 
 def peak_flops(precision: str, device: torch.device, environment: Mapping[str, Any], folder: Path) -> float:
-    """The most floating-point operations a second that a matrix product reaches here, measured once."""
+    """The most floating-point operations a second that a matrix product has reached here, now or before.
+
+    Other work slows a measurement down and nothing hastens it. So it is made for every training, in a fraction of a
+    second, and the fastest is kept: a utilisation is not told by a peak that was measured on a busy machine.
+    """
     size = PEAK_SIZES[device.type]
-
-    def measure() -> float:
-        return 2 * size**3 / matmul_seconds(getattr(torch, precision), device, size)
-
-    return float(remembered(folder, "peak", {**environment, "precision": precision, "size": size}, measure))
+    subject = {**environment, "precision": precision, "size": size}
+    reached = 2 * size**3 / matmul_seconds(getattr(torch, precision), device, size)
+    before = _kept(folder, "peak", subject)
+    if before is not None and before >= reached:
+        return float(before)
+    _keep(folder, "peak", subject, reached)
+    return reached

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -8,9 +7,9 @@ import torch
 from lm_pipeline.models.language_model import build_model
 from lm_pipeline.specs.model import LstmModel, TransformerModel
 from lm_pipeline.specs.training import Training
-from lm_pipeline.training import choices, measurements
+from lm_pipeline.training import choices
 from lm_pipeline.training.choices import COMPILE_FROM_SECONDS, MIN_GAIN, decide, resolve
-from lm_pipeline.training.measurements import peak_flops, remembered
+from lm_pipeline.training.measurements import remembered
 from lm_pipeline.training.plan import Batch
 from lm_pipeline.training.ways import Way
 
@@ -167,15 +166,3 @@ def test_compiling_must_gain_and_a_failure_is_recorded():
     assert value(compiled_seconds={"operations": 0.99, "rows": 0.8}, compile_seconds=30.0)["value"]
     failed = value(compiled_seconds={}, compile_seconds=1.0, compile_error="no compiler")
     assert (failed["value"], failed["reason"]) == (False, "it failed: no compiler")
-
-
-def test_the_peak_is_measured_once_and_a_torn_file_is_measured_again(tmp_path, monkeypatch):
-    monkeypatch.setitem(measurements.PEAK_SIZES, "cpu", 128)
-    device = torch.device("cpu")
-    first = peak_flops("float32", device, MACHINE, tmp_path)
-    assert first > 1e8
-    assert peak_flops("float32", device, MACHINE, tmp_path) == first
-    (path,) = tmp_path.iterdir()
-    assert json.loads(path.read_text())["subject"]["threads"] == 1
-    path.write_text(path.read_text()[:20])
-    assert remembered(tmp_path, "peak", {**MACHINE, "precision": "float32", "size": 128}, lambda: 5.0) == 5.0
