@@ -1,6 +1,7 @@
 """`python -m lm_pipeline`: the command, and the children that cleaning, training, evaluation and shipping run in."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def main(argv: list[str]) -> int:
     except LmPipelineError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except KeyboardInterrupt:  # also while modules are imported; a training that has begun saves and does not raise it
+        print("Interrupted.", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
 
 
 def _child(name: str, arguments: list[str]) -> int:

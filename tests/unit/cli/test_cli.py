@@ -1,7 +1,9 @@
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -136,3 +138,15 @@ def test_exit_codes_reach_the_shell(built):
     )
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("child", ["train", "evaluate"])
+def test_a_child_that_is_interrupted_while_it_imports_says_so_in_one_line(child, tmp_path):
+    command = [sys.executable, "-m", "lm_pipeline", child, str(tmp_path / "request.json")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "numpy" not in maps.read_text("utf-8") and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "Interrupted.\n")
