@@ -75,20 +75,21 @@ class RepeatedUnits:
             text = pl.col("text").cast(pl.Binary).bin.slice("begin", size).cast(pl.String)
             yield own.select("document_id", text=text), own["row"].to_numpy().astype(np.int64)
 
-    def passed_on(self, gone: NDArray[np.bool_], able: NDArray[np.bool_] | bool = True) -> Self:
-        """Each lost unit goes to the first document that may keep it; where none may, it stays lost.
+    def kept_by(self, gone: NDArray[np.bool_], able: NDArray[np.bool_] | bool = True) -> NDArray[np.int64]:
+        """By unit, the document that has it if each lost one goes to the first that may keep it (int64, U).
 
         Args:
             gone: documents that have no split (bool, N).
-            able: units that the document which has lost them may keep (bool, U).
+            able: units that the document which has lost them may keep (bool, U). Where none may, a unit stays lost.
         """
         keepers = self.rows.filter(pl.Series(self.lost(gone) & able)).group_by("unit")
-        rows = (
-            self.rows.join(keepers.agg(keeper=pl.col("document").min()), on="unit", how="left", maintain_order="left")
-            .with_columns(first=pl.coalesce("keeper", "first"))
-            .drop("keeper")
-            .filter(pl.col("document") != pl.col("first"))
-        )
+        keeper = keepers.agg(keeper=pl.col("document").min())
+        rows = self.rows.join(keeper, on="unit", how="left", maintain_order="left")
+        return rows.select(pl.coalesce("keeper", "first")).to_series().to_numpy()
+
+    def passed_on(self, gone: NDArray[np.bool_], able: NDArray[np.bool_] | bool = True) -> Self:
+        """What is cut then (see `kept_by`)."""
+        rows = self.rows.with_columns(first=self.kept_by(gone, able)).filter(pl.col("document") != pl.col("first"))
         return dataclasses.replace(self, rows=rows)
 
     def cuts(self) -> pl.DataFrame:

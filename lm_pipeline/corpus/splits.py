@@ -124,38 +124,48 @@ def _decontaminate(
         lost = units.lost(gone)
         if not lost.any():
             return searched, units
-        before, units = units, units.passed_on(gone, _harmless(documents, units, lost, training, search))
+        before, units = units, _passed_on(documents, units, gone, training, search)
         num_cut = [int(held_out[each.rows["document"].to_numpy()].sum()) for each in (before, units)]
         if num_cut[0] == num_cut[1]:
             return searched, units
 
 
-def _harmless(
+def _passed_on(
     documents: pl.LazyFrame,
     units: RepeatedUnits,
-    lost: NDArray[np.bool_],
+    gone: NDArray[np.bool_],
     training: NDArray[np.bool_],
     search: Search,
-) -> NDArray[np.bool_]:
-    """With which of the lost units a training document repeats no evaluation text (bool, U; True for all others).
+) -> RepeatedUnits:
+    """What is cut when lost units are passed on, and no training document repeats evaluation text with them.
 
-    With all of them, or else with those that repeat none by themselves, or else with none.
+    A document may keep all that it has lost, or else what repeats no evaluation text by itself, or else nothing. One
+    that then gets a part only, because earlier documents take the rest, is searched as it stands.
     """
-    document = units.rows["document"].to_numpy()
+    document, lost = units.rows["document"].to_numpy(), units.lost(gone)
 
     def repeat_with(back: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
         whole = with_targets(units.restored(back).cut_out_of(documents))
         return search.hits(chosen_documents(whole, wanted), len(wanted))
 
-    has_lost = np.zeros(len(training), np.bool_)
-    has_lost[document[lost]] = True
-    with_all = repeat_with(lost, has_lost & training)
-    if not with_all.any():
-        return np.ones(len(document), np.bool_)
-    own = chosen_documents(documents.select("document_id", "text"), with_all)
-    alone = search.hits(units.texts(own, lost & with_all[document]), len(document))
-    with_others = repeat_with(lost & ~alone, with_all)
-    return ~(with_all[document] & (alone | with_others[document]))
+    def owners(among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        having = np.zeros(len(training), np.bool_)
+        having[document[among]] = True
+        return having & training
+
+    able = lost.copy()
+    with_all = repeat_with(able, owners(able))
+    if with_all.any():
+        own = chosen_documents(documents.select("document_id", "text"), with_all)
+        able &= ~search.hits(units.texts(own, lost & with_all[document]), len(document))
+        able &= ~repeat_with(able, with_all)[document]
+    while True:
+        given = units.kept_by(gone, able) == document
+        in_part = owners(given) & owners(able & ~given)
+        repeating = repeat_with(given, in_part) if in_part.any() else in_part
+        if not repeating.any():
+            return units.passed_on(gone, able)
+        able &= ~repeating[document]
 
 
 def _write(table: Table, unique: Path, fate: NDArray[np.int8], path: Path) -> None:

@@ -148,3 +148,18 @@ def test_a_document_that_only_the_first_of_two_searches_finds_names_what_it_repe
     items = pl.read_parquet(tmp_path / "evaluation_documents.parquet")
     assert items["num_documents"].to_list() == [12, 1]
     assert summary["decontamination"]["repeated_items"] == 2
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_document_that_gets_a_part_of_its_lost_units_is_searched_as_it_stands(tmp_path: Path, language: str) -> None:
+    item, before, between, after, *own = (prose(language, seed) for seed in range(7))
+    joined = f"{before[-49:]} {after[:48]}" if language == "en" else before[-11:-1] + after[:10]
+    documents = [
+        ("t", [item, between, after, own[0]]),
+        ("t", [between, own[1]]),
+        ("t", [before, between, after, own[2]]),
+    ]
+    fates, texts, summary = split(tmp_path, documents, against=f"{item} {joined}")
+    assert fates == ["contaminated", "train", "train"]
+    assert texts[1:] == [f"{between}\n\n{own[1]}", f"{before}\n\n{own[2]}"]
+    assert summary["repeated_text"]["lost"] == 1
