@@ -22,7 +22,7 @@ def microseconds(dates: pl.Series) -> pl.Series:
     [0, 0, 0, 1000000, None]
     """
     text = pl.col("text")
-    named = text.str.replace(_LATE_YEAR, "$1, $3 $2 $6 $4 $5").str.replace(r" (?:GMT|UTC|UT)?$", " +0000")
+    named = text.str.replace(_LATE_YEAR, "$1, $3 $2 $6 $4 $5").str.replace(r" ?(?:GMT|UTC|UT)$| $", " +0000")
     forms = (
         _written(pl.col("spaced")),
         named.str.to_datetime("%a, %d %b %Y %H:%M:%S %z", strict=False, time_unit="us"),

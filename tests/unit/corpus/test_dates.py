@@ -14,6 +14,7 @@ from lm_pipeline.corpus.dates import microseconds
         ("1970-02", 31 * 86400),
         ("1971", 365 * 86400),
         ("Thu, 01 Jan 1970 00:00:07 GMT", 7),
+        ("Thu, 01 Jan 1970 00:00:07GMT", 7),
         ("Thu, 01 Jan 1970 08:00:07 +0800", 7),
         *((written, 63 * 86400) for written in ("1970年3月5日", "1970/03/05", "1970/3/5", "1970.03.05", "1970-3-5")),
         *((written, 63 * 86400) for written in ("19700305", "5 March 1970", "Mar 5, 1970", "March 05, 1970")),
