@@ -41,11 +41,14 @@ def measured(value: float | None, threshold: float | None) -> str:
 
     >>> measured(12, 50), measured(0.35, 0.3), measured(0.98, None), measured(None, None)
     ('12, at least 50 is kept', '0.3500, at most 0.3000 is kept', '0.9800', '')
+    >>> measured(0.29998, 0.3)
+    '0.29998, at least 0.30000 is kept'
     """
     if value is None or threshold is None:
         return "" if value is None else number(value)
     side = "least" if value < threshold else "most"
-    return f"{number(value)}, at {side} {number(threshold)} is kept"
+    digits = next((digits for digits in range(4, 17) if number(value, digits) != number(threshold, digits)), 17)
+    return f"{number(value, digits)}, at {side} {number(threshold, digits)} is kept"
 
 
 def perplexity(value: float | None) -> str:

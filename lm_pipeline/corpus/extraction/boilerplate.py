@@ -179,9 +179,10 @@ def _without_deck(blocks: list[Block]) -> list[Block]:
 
 
 def _is_row(blocks: list[Block], index: int) -> bool:
-    """Whether a block is a row of a table of several; a single one may be a byline or a bar of buttons."""
+    """Whether a block is a row of a table of several; a single one may be a byline, and rows of links are buttons."""
     beside = [*blocks[max(0, index - 1) : index], *blocks[index + 1 : index + 2]]
-    return "\t" in blocks[index].text and any("\t" in block.text for block in beside)
+    own = blocks[index]
+    return "\t" in own.text and own.link_fraction < 0.5 and any("\t" in block.text for block in beside)
 
 
 def _is_deck(block: Block) -> bool:

@@ -65,6 +65,14 @@ def test_a_table_at_either_end_is_text_and_a_single_row_is_none(sentence, cells)
         assert found.text.count(cells[0]) == 1
 
 
+@pytest.mark.parametrize(("sentence", "labels"), [(SENTENCE, "Previous Next Home Contact"), (SATZ, "上页 下页 首页 联系")])
+def test_rows_of_links_are_buttons_and_no_table(sentence, labels):
+    cells = [f"<td><a href=x>{label}</a></td>" for label in labels.split()]
+    table = f"<table><tr>{cells[0]}{cells[1]}</tr><tr>{cells[2]}{cells[3]}</tr></table>"
+    found = extract_page(page(f"<h1>A headline of news</h1>{table}<p>{sentence * 3}</p><p>{sentence}</p>{table}"))
+    assert not [label for label in labels.split() if label in found.text]
+
+
 def test_a_list_near_the_root_of_a_plain_page_is_text():
     html = f"<body><p>{SENTENCE}</p><ul><li>one thing</li><li>another thing</li></ul><p>{SENTENCE}</p></body>"
     assert "another thing" not in extract_plain_text(html, main_content=True)
