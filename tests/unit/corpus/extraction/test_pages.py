@@ -65,7 +65,9 @@ def test_a_table_at_either_end_is_text_and_a_single_row_is_none(sentence, cells)
         assert found.text.count(cells[0]) == 1
 
 
-@pytest.mark.parametrize(("sentence", "labels"), [(SENTENCE, "Previous Next Home Contact"), (SATZ, "上页 下页 首页 联系")])
+@pytest.mark.parametrize(
+    ("sentence", "labels"), [(SENTENCE, "Previous Next Home Contact"), (SATZ, "上页 下页 首页 联系")]
+)
 def test_rows_of_links_are_buttons_and_no_table(sentence, labels):
     cells = [f"<td><a href=x>{label}</a></td>" for label in labels.split()]
     table = f"<table><tr>{cells[0]}{cells[1]}</tr><tr>{cells[2]}{cells[3]}</tr></table>"
