@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from lm_pipeline.artifacts import Store
+from lm_pipeline.cublas import fix_workspace
 from lm_pipeline.errors import InputError, MissingArtifactError, nearest
 from lm_pipeline.models.description import describe_model, gradient_norms
 from lm_pipeline.models.huggingface.model import form_of
@@ -67,6 +68,8 @@ def describe_experiment(
         vocab_size = wanted.vocab_size
     training = declared.training
     device = torch.device("cuda" if training.device != "cpu" and torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        fix_workspace()
     if peak_flops:
         machine = "peak given"
     else:

@@ -3,6 +3,7 @@
 Source: the kernel's documentation of control groups, version 1 (`memory.rst`) and 2 (`cgroup-v2.rst`), and proc(5).
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -40,16 +41,16 @@ def available_bytes(root: Path = Path("/")) -> int:
 def _groups(root: Path) -> Iterator[Path]:
     """Folders of the control groups of this process that may limit its memory; none where there are none."""
     try:
-        own, mounts = ((root / "proc/self" / name).read_text("utf-8") for name in ("cgroup", "mountinfo"))
+        own, mounts = (_lines(root / "proc/self" / name) for name in ("cgroup", "mountinfo"))
     except OSError:
         return
     paths: dict[str, str] = {}  # by controller; that of version 2 has no name
-    for line in own.splitlines():
+    for line in own:
         _, controllers, path = line.split(":", 2)
         paths |= dict.fromkeys(controllers.split(","), path)
-    for line in mounts.splitlines():
+    for line in mounts:
         place, _, source = line.partition(" - ")
-        top, point = place.split()[3:5]
+        top, point = place.split(" ")[3:5]
         kind, _, options = source.split(" ", 2)
         controller = {"cgroup2": "", "cgroup": "memory"}.get(kind)
         if controller not in paths or (controller and controller not in options.split(",")):
@@ -58,6 +59,11 @@ def _groups(root: Path) -> Iterator[Path]:
         inside = path.relative_to(top) if path.is_relative_to(top) else PurePosixPath()
         for part in (inside, *inside.parents):
             yield root / point.lstrip("/") / part
+
+
+def _lines(file: Path) -> list[str]:
+    """What the kernel ends with a newline; names in it are any bytes."""
+    return [line for line in os.fsdecode(file.read_bytes()).split("\n") if line]
 
 
 def _left(group: Path) -> int | None:

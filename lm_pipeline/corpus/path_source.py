@@ -61,7 +61,8 @@ def unread_in_raw(home: Home, sources: Iterable[object]) -> list[str]:
     if not strays:
         return []
     prefix = os.path.join(os.path.abspath(home.raw), "")
-    seen = [fingerprint(source, home) for source in sources if isinstance(source, PathSource)]
+    ours = [source for source in sources if isinstance(source, PathSource) and _may_read(source, home, strays)]
+    seen = [fingerprint(source, home) for source in ours]
     paths = (os.path.join(each["base"], name) for each in seen for name, *_ in each.get("files", []))
     read = {path.removeprefix(prefix).split(os.sep)[0] for path in paths if path.startswith(prefix)}
     return [name for name in strays if name not in read]
@@ -73,6 +74,14 @@ def fetch(source: PathSource, identity: dict[str, Any], home: Home, out: Path) -
     files = (RawFile(name, size, sha256, base / name) for name, size, sha256 in identity["files"])
     told = {"dangling_links": identity["dangling_links"]} if "dangling_links" in identity else {}
     return {**write_files(files, out), **told}
+
+
+def _may_read(source: PathSource, home: Home, strays: Iterable[str]) -> bool:
+    """Whether a source's place holds one of these entries of the raw folder, or lies in one; nothing is listed."""
+    start = home.root.parent / Path(source.path).expanduser()
+    place = os.path.abspath(_fixed_part(start) if glob.has_magic(str(start)) else start)
+    paths = [os.path.join(os.path.abspath(home.raw), name) for name in strays]
+    return any(os.path.commonpath([place, path]) in {place, path} for path in paths)
 
 
 def _matching(source: PathSource, home: Home) -> tuple[Path, list[str], list[str]]:

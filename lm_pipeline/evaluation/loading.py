@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from lm_pipeline.allocator import keep_memory
+from lm_pipeline.cublas import fix_workspace
 from lm_pipeline.errors import CorruptArtifactError, InputError
 from lm_pipeline.evaluation.ngram_scorer import NgramScorer
 from lm_pipeline.evaluation.scorer import Scorer
@@ -24,7 +25,8 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto", *, fixed_threads: bo
             speed; see `NeuralContinuation`.
 
     Raises:
-        InputError: the folder has no checkpoint, its config.json is none, or a GPU is asked for and there is none.
+        InputError: the folder has no checkpoint, its config.json is none, a GPU is asked for and there is none, or see
+            `fix_workspace`.
         CorruptArtifactError: the configuration or the weights are damaged, or do not fit each other.
     """
     for name in ("config.json", "model.safetensors"):
@@ -54,6 +56,8 @@ def load_scorer(checkpoint_dir: Path, device: str = "auto", *, fixed_threads: bo
         raise InputError("The model is to run on a GPU ('cuda'), but torch sees none here. Take 'auto' or 'cpu'.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        fix_workspace()
     try:
         model = load_model(checkpoint_dir, device)
         if model.is_bidirectional:

@@ -1,5 +1,6 @@
 """How a training begins: from the last checkpoint, or fresh."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,7 @@ def begin(job: Job, reporter: Reporter, world: World = World()) -> Session:  # n
     here = environment.describe(device) | {"processes": world.size}
     state = None if path is None else _state_of(job, path)
     if state is None:
-        if "auto" in (training.precision, training.attention, training.thread_sharing, training.compile):
-            reporter.info("times a few steps to find the fastest way, once per machine and shape")
-        chosen, peak = world.share(_measure(job, model, here, world) if world.is_main else None)
+        chosen, peak = world.share(_measure(job, model, here, world, reporter) if world.is_main else None)
     else:
         chosen, peak = state["choices"], state["peak_flops"]
     way = choices.way_of(chosen)
@@ -95,11 +94,18 @@ def read(path: Path, session: Session) -> checkpoint.Checkpoint:
     return checkpoint.Checkpoint(sharded.read_tensors(path, like), checkpoint.read_state(path))
 
 
-def _measure(job: Job, model: LanguageModel, here: dict[str, Any], world: World) -> tuple[choices.Choices, float]:
+def _measure(
+    job: Job, model: LanguageModel, here: dict[str, Any], world: World, reporter: Reporter
+) -> tuple[choices.Choices, float]:
     """What `auto` becomes, and the peak of the device in the precision that was chosen."""
     training, folder = job.training, job.measurements or job.work_dir / "measurements"
     part = job.plan(job.train, training.seed).batch(0).split(training.accumulation * world.size)[0]
-    chosen = choices.resolve(model, part, training, here, folder)
+
+    @functools.cache  # told once, however many measurements there are
+    def tell() -> None:
+        reporter.info("times a few steps to find the fastest way, once per machine and shape")
+
+    chosen = choices.resolve(model, part, training, here, folder, begins=tell)
     device = model.embedding.weight.device
     peak = peak_flops(chosen["precision"]["value"], device, here, folder)
     environment.forget_peak(device)

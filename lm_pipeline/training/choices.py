@@ -6,7 +6,7 @@ depends on precision and shape. torch.compile costs a minute or more before it c
 measured where the training is long enough. A checkpoint holds what was chosen: a resumed training never measures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,12 @@ as long as to be started."""
 
 
 def resolve(
-    model: LanguageModel, batch: Batch, training: Training, environment: Mapping[str, Any], folder: Path
+    model: LanguageModel,
+    batch: Batch,
+    training: Training,
+    environment: Mapping[str, Any],
+    folder: Path,
+    begins: Callable[[], object] = lambda: None,
 ) -> Choices:
     """The value of each setting that may be `auto`, with the reason and the timings.
 
@@ -53,6 +58,7 @@ def resolve(
         training: the settings.
         environment: describes the machine.
         folder: where measurements are kept.
+        begins: called before each measurement of steps; never where all are kept already.
     """
     if training.num_steps == 0:
         return _unmeasured(model, training)
@@ -65,6 +71,14 @@ def resolve(
         "product_size": PRODUCT_SIZES[model.embedding.weight.device.type],
         **{name: getattr(training, name) for name in ("precision", "attention")},
     }
+
+    def measured(name: str, measure: Callable[[], Timings], lasts: Callable[[Timings], bool]) -> Timings:
+        def begin() -> Timings:
+            begins()
+            return measure()
+
+        return remembered(folder, name, subject, begin, lasts)
+
     undivided = _why_undivided(model, batch, training)
     if training.thread_sharing == "rows" and undivided is not None:
         raise InputError(f"training.thread_sharing is 'rows', but {undivided}. Set it to 'auto' or 'operations'.")
@@ -77,10 +91,8 @@ def resolve(
     timings: Timings = {"matmul_seconds": {}, "step_seconds": {}, "undivided": undivided}
     timings |= {"uncompiled": uncompiled, "unreduced": unreduced}
     if "auto" in (training.precision, training.attention) or training.compile == "auto":
-        timings |= remembered(
-            folder,
+        timings |= measured(
             "steps",
-            subject,
             lambda: _measure(model, batch, training),
             lasts=lambda found: not found["too_large"],
         )
@@ -95,18 +107,14 @@ def resolve(
     is_open = len(shared) > 1
     may_compile = training.compile == "auto" and training.batching == "packed" and uncompiled is None
     if training.compile is not True and (is_open or (may_compile and shared == ["rows"])):
-        timings |= remembered(
-            folder,
+        timings |= measured(
             "sharing",
-            subject,
             lambda: _measure_sharing(model, batch, ways(compiled=False)),
             lasts=lambda found: len(found["sharing_seconds"]) == len(shared),
         )
     if (training.compile is True and is_open) or (may_compile and _is_long(timings, choices, training)):
-        timings |= remembered(
-            folder,
+        timings |= measured(
             "compiled",
-            subject,
             lambda: try_compiled(model, batch, ways(compiled=True)),
             lasts=lambda found: found["compile_error"] is None,
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lm_pipeline.cublas import fix_workspace
 from lm_pipeline.errors import InputError
 from lm_pipeline.provenance import processor
 from lm_pipeline.specs.training import Training
@@ -15,11 +16,14 @@ def choose_device(training: Training) -> torch.device:
     """The device to train on.
 
     Raises:
-        InputError: CUDA was asked for and there is none, or this machine has fewer GPUs than processes.
+        InputError: CUDA was asked for and there is none, this machine has fewer GPUs than processes, or see
+            `fix_workspace`.
     """
     if training.device == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device is 'cuda', but torch sees no GPU here. Set it to 'auto' or 'cpu'.")
     wanted = "cuda" if training.device == "auto" and torch.cuda.is_available() else training.device
+    if wanted == "cuda":
+        fix_workspace()
     if wanted == "cuda" and "LOCAL_RANK" in os.environ:
         rank, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         num_here = max(rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -41,7 +45,6 @@ def make_deterministic(training: Training) -> None:
     """
     shared_by = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(training.num_threads or max(1, len(os.sched_getaffinity(0)) // shared_by))
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory with NaN finds reads of uninitialised memory; it costs time and changes no result.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - torch declares no type

@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+from lm_pipeline.cublas import fix_workspace
+
+fix_workspace()  # before any test: torch reads the environment once, and products of models come before trainings
+
 
 @pytest.fixture(autouse=True)
 def _gpu():

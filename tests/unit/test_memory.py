@@ -3,6 +3,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lm_pipeline import memory
 from lm_pipeline.memory import available_bytes
 
 MB = 1 << 20
@@ -110,5 +111,24 @@ def test_without_limits_it_is_what_the_machine_has(tmp_path):
     assert available_bytes(root) == pytest.approx(psutil.virtual_memory().available, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    "name", [b"\xd3\xb2\xc5\xcc", b"\xff", "硬盘".encode(), "a\u2028b\u3000c\x85".encode(), b"a\rb"]
+)
+def test_a_disk_of_any_name_is_no_obstacle(tmp_path, name):
+    root = machine(tmp_path, "0::/a", "")
+    disk = b"40 23 8:17 / /media/" + name + b" rw,relatime - ext4 /dev/disk/by-label/" + name + b" rw\n"
+    (root / "proc/self/mountinfo").write_bytes(disk + V2_MOUNT.format(top="/").encode() + b"\n")
+    group_v2(root / "sys/fs/cgroup/a", 100 * MB, 70 * MB)
+    assert available_bytes(root) == 30 * MB
+
+
 def test_this_process_is_in_groups_that_can_be_read():
+    top, used = Path("/sys/fs/cgroup"), ("memory.current", "memory.usage_in_bytes")
+    own = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines()]
+    paths = [path.lstrip("/") for _, controllers, path in own if controllers in {"", "memory"}]
+    shown = [top / kind / path / name for kind in (".", "memory") for path in (".", *paths) for name in used]
+    if not any(file.is_file() for file in shown):
+        pytest.skip("this machine shows no control group of this process that counts memory")
+    groups = list(memory._groups(Path("/")))
+    assert any((group / name).is_file() for group in groups for name in used)
     assert 0 < available_bytes() <= psutil.virtual_memory().total

@@ -144,6 +144,25 @@ def test_a_loop_of_links_ends_below_a_pattern_too_and_each_file_has_one_name(hom
     assert names(home, pattern) == before
 
 
+def test_only_sources_that_may_hold_a_stray_are_walked_to_find_whether_it_is_read(home, monkeypatch):
+    walked = []
+    for name in ("walk", "glob_files"):
+        real = getattr(path_source, name)
+        monkeypatch.setattr(path_source, name, lambda *place, real=real: walked.append(str(place[0])) or real(*place))
+    (home.raw / "novels").mkdir(parents=True)
+    (home.raw / "我的 笔记").mkdir()
+    for name in ("novels/1.txt", "我的 笔记/一.txt", "loose.txt"):
+        (home.raw / name).write_text("text")
+    elsewhere = [PathSource(path=path) for path in ("texts", "texts/**/*.txt", "data/raw/novels", "data/raw/novels/*")]
+    assert path_source.unread_in_raw(home, elsewhere) == ["loose.txt", "我的 笔记"]
+    assert walked == []
+    inside = [PathSource(path="data/raw/我的 笔记"), PathSource(path="data/raw/*.txt")]
+    assert path_source.unread_in_raw(home, [*elsewhere, *inside]) == []
+    assert walked == [str(home.raw / "我的 笔记"), str(home.raw)]
+    for around in ("data", ".", "texts/../data/r*/*.txt"):
+        assert "loose.txt" not in path_source.unread_in_raw(home, [PathSource(path=around)])
+
+
 def test_a_name_that_is_no_utf8_is_refused(home):
     Path(os.fsdecode(os.fsencode(home.root.parent / "texts") + b"/\xff.txt")).write_text("x")
     with pytest.raises(InputError, match="not UTF-8"):

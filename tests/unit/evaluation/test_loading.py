@@ -46,6 +46,15 @@ def test_a_gpu_that_is_not_there_is_told(model, tmp_path):
         load_scorer(tmp_path, "cuda")
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_model_on_a_gpu_leaves_a_later_training_in_this_process_deterministic(model, tmp_path, device, monkeypatch):
+    save(model, tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    with pytest.raises(InputError, match="CUBLAS_WORKSPACE_CONFIG is ':0:0'"):
+        load_scorer(tmp_path, device)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '"lstm"'])
 def test_a_config_that_names_no_family_is_refused(model, tmp_path, text):
     save(model, tmp_path)
