@@ -41,13 +41,15 @@ def measured(value: float | None, threshold: float | None) -> str:
 
     >>> measured(12, 50), measured(0.35, 0.3), measured(0.98, None), measured(None, None)
     ('12, at least 50 is kept', '0.3500, at most 0.3000 is kept', '0.9800', '')
-    >>> measured(0.29998, 0.3)
-    '0.29998, at least 0.30000 is kept'
+    >>> measured(0.29998, 0.3), measured(0.3, 0.3)  # what is told has seven digits
+    ('0.29998, at least 0.30000 is kept', '0.3000, just beyond 0.3000')
     """
     if value is None or threshold is None:
         return "" if value is None else number(value)
+    if value == threshold:
+        return f"{number(value)}, just beyond {number(threshold)}"
     side = "least" if value < threshold else "most"
-    digits = next((digits for digits in range(4, 17) if number(value, digits) != number(threshold, digits)), 17)
+    digits = next(digits for digits in range(4, 400) if number(value, digits) != number(threshold, digits))
     return f"{number(value, digits)}, at {side} {number(threshold, digits)} is kept"
 
 

@@ -12,6 +12,7 @@ import pytest
 from lm_pipeline import __version__
 from lm_pipeline.cli import cli
 from lm_pipeline.errors import LmPipelineError
+from lm_pipeline.launch import PARENT_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 WITH_DAGSTER = ("init", "demo", "up", "materialize")
@@ -143,7 +144,8 @@ def test_exit_codes_reach_the_shell(built):
 @pytest.mark.parametrize("child", ["train", "evaluate"])
 def test_a_child_that_is_interrupted_while_it_imports_says_so_in_one_line(child, tmp_path):
     command = [sys.executable, "-m", "lm_pipeline", child, str(tmp_path / "request.json")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}  # as it is started: it then heeds SIGINT anywhere
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
     maps = Path(f"/proc/{process.pid}/maps")
     while "numpy" not in maps.read_text("utf-8") and process.poll() is None:
         time.sleep(0.005)
