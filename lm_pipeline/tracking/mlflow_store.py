@@ -24,7 +24,7 @@ for _name, _value in {**_SILENT, **_IMPATIENT}.items():
     os.environ.setdefault(_name, _value)
 
 from mlflow import MlflowClient  # noqa: E402 - after its environment
-from mlflow.entities import (  # noqa: E402
+from mlflow.entities import (  # noqa: E402 - the same
     Dataset,
     DatasetInput,
     InputTag,
@@ -34,7 +34,7 @@ from mlflow.entities import (  # noqa: E402
     RunTag,
     ViewType,
 )
-from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402 - the same
 
 SPOOL_TAG = "lm_pipeline.spool"
 CHECKPOINT_TAG = "lm_pipeline.checkpoint"

@@ -23,7 +23,7 @@ def save_snapshot(
     step: int,
     weights: Mapping[str, Tensor],
     training: Training,
-    world: World = World(),  # noqa: B008
+    world: World = World(),  # noqa: B008 - frozen
 ) -> None:
     """Write the snapshot of a step at which one is due, and thin out what has outgrown the budget.
 

@@ -51,7 +51,7 @@ def _verify_key(value: str, before: str, after: str) -> int:  # noqa: ARG001 - t
     return len(value.rstrip()) if len(value) > 64 else 0  # more than the line that begins it
 
 
-def _verify_form(value: str, before: str, after: str) -> int:  # noqa: ARG001
+def _verify_form(value: str, before: str, after: str) -> int:  # noqa: ARG001 - the same
     right = _is_jwt(value) if value.startswith("eyJ") else not _is_stand_in(value)
     return len(value) if right else 0
 
