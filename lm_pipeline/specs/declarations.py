@@ -16,6 +16,7 @@ from lm_pipeline.specs.base import NAME_PATTERN, Spec
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource
 from lm_pipeline.specs.dataset import DatasetSpec
 from lm_pipeline.specs.experiment import ExperimentSpec
+from lm_pipeline.specs.explaining import explain
 from lm_pipeline.specs.model import fields_of_weights
 from lm_pipeline.specs.pretrained import Pretrained
 
@@ -206,7 +207,7 @@ def _validate(path: Path, node: yaml.Node, model: type[Spec], attributes: dict[s
             keys, models = _locate(model, item["loc"])
             where = ".".join(["attributes", *map(str, keys)])
             line = _line(node, ["attributes", *keys, *_keys_at_fault(item)])
-            problems.append(f"{path}:{line}: {where}: {_explain(item, keys, models)}")
+            problems.append(f"{path}:{line}: {where}: {explain(item, keys, models)}")
         raise SpecError("\n".join(problems)) from error
 
 
@@ -215,39 +216,6 @@ def _keys_at_fault(item: Any) -> list[str]:
     message = item["msg"].removeprefix("Value error, ")
     named = re.match(r"[a-z_]+(\.[a-z_]+)*(?= )", message)
     return named[0].split(".") if named and item["type"] == "value_error" and isinstance(item["input"], dict) else []
-
-
-def _explain(item: Any, keys: Sequence[int | str], models: Sequence[type[BaseModel]]) -> str:
-    """One pydantic error in words: given, expected, nearest."""
-    given = item["input"]
-    match item["type"]:
-        case "extra_forbidden":
-            known = {name for model in models for name in model.model_fields}
-            return f"unknown key {keys[-1]!r}. {nearest(str(keys[-1]), known)}"
-        case "union_tag_invalid":
-            context = item["ctx"]
-            tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-            discriminator = context["discriminator"].strip("'")
-            return f"{discriminator}: {context['tag']!r} is unknown. {nearest(context['tag'], tags)}"
-        case "union_tag_not_found":
-            return f"expected the key {item['ctx']['discriminator']}. Given: {given!r}."
-        case "model_type" | "model_attributes_type":
-            return f"expected keys and values{', or null' if _nullable(keys, models) else ''}. Given: {given!r}."
-        case "tuple_type" | "list_type":
-            return f"expected a list, such as [{given if isinstance(given, str) else 'a, b'}]. Given: {given!r}."
-        case "literal_error":
-            options = [option.strip(" '") for option in re.split(r", | or ", item["ctx"]["expected"])]
-            return f"got {given!r}. {nearest(str(given), options)}"
-        case "missing":
-            return "this key is required and missing."
-        case _:
-            message = item["msg"].removeprefix("Value error, ").replace("Tuple should have", "expected a list with")
-            return message if isinstance(given, dict) else f"{message.rstrip('.')}. Given: {given!r}."
-
-
-def _nullable(keys: Sequence[int | str], models: Sequence[type[BaseModel]]) -> bool:
-    fields = [model.model_fields[str(keys[-1])] for model in models if keys and keys[-1] in model.model_fields]
-    return any(types.NoneType in typing.get_args(field.annotation) for field in fields)
 
 
 def _locate(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list[int | str], list[type[BaseModel]]]:

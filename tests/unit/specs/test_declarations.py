@@ -177,6 +177,33 @@ def test_the_line_is_that_of_the_key_also_deep_below_a_union(tmp_path):
             ":3: attributes.corpora: expected a list, such as [a, b]. Given: {'novels': 2}.",
         ),
         (
+            f"{EXPERIMENT}    betas: 0.9\n",
+            ":12: attributes.training.betas: expected a list, such as [0.9, 0.99]. Given: 0.9.",
+        ),
+        (
+            f"{EXPERIMENT}    betas: [0.9]\n",
+            ":12: attributes.training.betas.1: item 2 of the list is missing.",
+        ),
+        (
+            f"{CORPUS}  cleaning:\n    rules: goffer\n",
+            ":5: attributes.cleaning.rules: expected a list, such as [gopher_quality]. Given: 'goffer'.",
+        ),
+        (
+            f"{CORPUS}  cleaning:\n    languages: 中文\n",
+            ":5: attributes.cleaning.languages: expected a list. Given: '中文'.",
+        ),
+        (
+            f"{CORPUS}  cleaning:\n    custom: {{name: 长文, reject_if: x}}\n",
+            ":5: attributes.cleaning.custom: expected a list. Given: {'name': '长文', 'reject_if': 'x'}.",
+        ),
+        (
+            f"{CORPUS}  cleaning:\n    custom: {{name: long, reject_if: num_words > 9}}\n",
+            (
+                ":5: attributes.cleaning.custom: expected a list, such as [{name: long, reject_if: num_words > 9}]."
+                " Given: {'name': 'long', 'reject_if': 'num_words > 9'}."
+            ),
+        ),
+        (
             "type: assets.Dataset\nattributes:\n  corpora: []\n",
             ":3: attributes.corpora: expected a list with at least 1 item after validation, not 0. Given: [].",
         ),
