@@ -1,7 +1,7 @@
 """Whether each asset is what the declarations and the raw files ask for now, and if not, why."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lm_pipeline.artifacts import Artifact, Store
@@ -20,12 +20,15 @@ class State:
     Attributes:
         status: `current`, `stale` (materialized, but declarations or inputs have moved on), `missing` or `failed`.
         reason: why it is not current; empty when it is.
+        saved_steps: steps that a training of just what is asked for now has saved and that building it goes on from;
+            0 where there are none, and where an input is not current: then it is not known what is built from.
     """
 
     node: Node
     status: str
     reason: str
     artifact: Artifact | None
+    saved_steps: int = 0
 
 
 def status(graph: Graph, home: Home, outside: bool = True, assets: Collection[str] | None = None) -> dict[str, State]:
@@ -39,8 +42,21 @@ def status(graph: Graph, home: Home, outside: bool = True, assets: Collection[st
     store = Store(home.artifacts)
     states: dict[str, State] = {}
     for asset in topological(graph, assets):
-        states[asset] = _state(graph[asset], graph, states, store, home if outside else None)
+        state = _state(graph[asset], graph, states, store, home if outside else None)
+        states[asset] = state if state.status == "current" else replace(state, saved_steps=_saved(state, states, store))
     return states
+
+
+def _saved(state: State, states: Mapping[str, State], store: Store) -> int:
+    """The steps that its next build goes on from: those that lie at the address which that build has."""
+    node = state.node
+    if node.saved_steps is None:
+        return 0
+    inputs = {role: states[asset] for role, asset in node.inputs.items() if asset in states}
+    digests = {role: one.artifact.digest for role, one in inputs.items() if one.artifact and one.status == "current"}
+    if digests.keys() != node.inputs.keys():
+        return 0
+    return node.saved_steps(store.unfinished(node.stage.name, node.stage.key(digests, node.address_spec({}))))
 
 
 def _state(node: Node, graph: Graph, states: Mapping[str, State], store: Store, home: Home | None) -> State:

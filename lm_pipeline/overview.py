@@ -27,7 +27,7 @@ def overview(project: Project) -> dict[str, Any]:
     Returns:
         home: its path.
         counts: number of assets by status (`current`, `stale`, `missing`, `failed`).
-        assets: by name: status, reason, stage, key, digest.
+        assets: by name: status, reason, saved_steps (of a training that was stopped), stage, key, digest.
         corpora: by name: records_in, kept, rejected, quarantined, and `holds`: whether the first is the others' sum.
         datasets: by name: documents_in, `DATASET_PARTS`, and `holds`.
     """
@@ -36,6 +36,7 @@ def overview(project: Project) -> dict[str, Any]:
         asset: {
             "status": state.status,
             "reason": state.reason,
+            "saved_steps": state.saved_steps,
             "stage": state.node.stage.name,
             "key": state.artifact.key if state.artifact else None,
             "digest": state.artifact.digest if state.artifact else None,

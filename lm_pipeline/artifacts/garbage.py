@@ -82,7 +82,7 @@ def _collect(
     try:
         with store.lock(stage, key) as held:
             published = (directory / MANIFEST).exists()
-            doomed = [store.root / "work" / stage / key] if published or unfinished else []
+            doomed = [store.unfinished(stage, key)] if published or unfinished else []
             if published and (needed or collected.building):
                 doomed += _stale_attempts(store, stage, key)
             else:

@@ -61,9 +61,13 @@ class Store(References):
 
     def work_dir(self, stage: str, key: str) -> Path:
         """Folder for resumable work at this address, kept until the artifact is published. Use it under the lock."""
-        path = self.root / "work" / stage / key
+        path = self.unfinished(stage, key)
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def unfinished(self, stage: str, key: str) -> Path:
+        """Where `work_dir` is at this address, whether it is there or not."""
+        return self.root / "work" / stage / key
 
     def build(
         self,
@@ -120,14 +124,14 @@ class Store(References):
                 with contextlib.suppress(OSError):
                     directory.rmdir()
             raise
-        shutil.rmtree(self.root / "work" / stage.name / key, ignore_errors=True)
+        shutil.rmtree(self.unfinished(stage.name, key), ignore_errors=True)
         for other in staging.superseded:
             self._drop_work(stage.name, other)
         return artifact
 
     def _drop_work(self, stage: str, key: str) -> None:
         """Remove work that nobody needs any more, unless a living process is at it."""
-        work = self.root / "work" / stage / key
+        work = self.unfinished(stage, key)
         if work.exists():
             with contextlib.suppress(BusyError), self.lock(stage, key):
                 shutil.rmtree(work, ignore_errors=True)

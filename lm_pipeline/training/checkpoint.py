@@ -23,10 +23,9 @@ from torch import Tensor
 from lm_pipeline.digests import digest_file
 from lm_pipeline.disk import fsync
 from lm_pipeline.errors import CorruptArtifactError
+from lm_pipeline.training.saved import MANIFEST, STATE, folder_of, problem, states
 
 TENSORS = "tensors.safetensors"
-STATE = "state.json"
-MANIFEST = "manifest.json"
 NUM_KEPT = 2
 
 
@@ -71,12 +70,12 @@ def seal(staging: Path, step: int, state: dict[str, Any]) -> None:
     folders = [path for path in staging.rglob("*") if path.is_dir()]
     for path in (*paths, staging / MANIFEST, *folders, staging):
         fsync(path)
-    final = staging.parent / f"step-{step:08d}"
+    final = folder_of(staging.parent, step)
     if final.exists():
         shutil.rmtree(final)
     staging.rename(final)
     fsync(staging.parent)
-    for path in _found(staging.parent)[:-NUM_KEPT]:
+    for path in states(staging.parent)[:-NUM_KEPT]:
         shutil.rmtree(path)
 
 
@@ -101,13 +100,13 @@ def find_latest(folder: Path, warn: Callable[[str], None]) -> Path | None:
         CorruptArtifactError: there are some, and all are damaged: to begin anew is for the user to decide.
     """
     damaged = []
-    for path in reversed(_found(folder)):
-        problem = _problem(path)
-        if problem is None:
+    for path in reversed(states(folder)):
+        found = problem(path)
+        if found is None:
             for other, what in damaged:
                 warn(f"checkpoint {other} is damaged ({what}); {path.name} is used instead")
             return path
-        damaged.append((path, problem))
+        damaged.append((path, found))
     if damaged:
         listed = "; ".join(f"{path.name}: {what}" for path, what in damaged)
         raise CorruptArtifactError(
@@ -120,21 +119,3 @@ def find_latest(folder: Path, warn: Callable[[str], None]) -> Path | None:
 def read_state(path: Path) -> dict[str, Any]:
     """The JSON object of a checkpoint's folder."""
     return json.loads((path / STATE).read_text("utf-8"))
-
-
-def _found(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
-
-
-def _problem(path: Path) -> str | None:
-    """What is wrong with a checkpoint, if anything."""
-    try:
-        files = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
-        for name in (STATE, *files):
-            if (path / name).stat().st_size != files[name]["bytes"]:
-                return f"{name} has {(path / name).stat().st_size} bytes, not {files[name]['bytes']}"
-            if digest_file(path / name) != files[name]["sha256"]:
-                return f"SHA-256 of {name} differs"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None

@@ -12,6 +12,7 @@ from lm_pipeline.training.masked_plan import MaskedPlan
 from lm_pipeline.training.mixture import Mixture
 from lm_pipeline.training.plan import Plan, TokenStream, make_plan
 from lm_pipeline.training.row_plan import RowPlan
+from lm_pipeline.training.saved import CHECKPOINTS
 
 CURVE, SNAPSHOTS = "curve.jsonl", "snapshots"
 
@@ -53,7 +54,7 @@ class Job:
     @property
     def checkpoints(self) -> Path:
         """Folder of saved states."""
-        return self.work_dir / "checkpoints"
+        return self.work_dir / CHECKPOINTS
 
     @property
     def snapshots(self) -> Path:

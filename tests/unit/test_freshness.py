@@ -1,11 +1,18 @@
 import os
+import shutil
+import signal
+import subprocess
+import time
 from dataclasses import replace
 
 import pytest
 
 from lm_pipeline.errors import ChildError, InputError, MissingArtifactError
 from lm_pipeline.freshness import changed_keys, status
-from lm_pipeline.graph import assets_of
+from lm_pipeline.graph import assets_of, materialize
+from lm_pipeline.overview import overview
+from lm_pipeline.project import Project
+from lm_pipeline.reports.terminal import status_text
 from lm_pipeline.stages.versions import BASE, QUALITY_MODEL, STAGES
 
 
@@ -165,6 +172,62 @@ def test_a_failed_training_is_shown_with_its_reason_and_the_board_goes_on(tiny_c
     tiny_copy.edit("tiny_gru", "device: cuda", "device: cpu")
     assert tiny_copy.materialize("tiny_gru/checkpoint").reused
     assert set(tiny_copy.not_current()) == {"tiny/leaderboard"}
+
+
+def stop_a_training(project, asset, kind, step):
+    """Start a training, and stop its process once a state of this step or a later one is saved."""
+
+    def run_child(argv):
+        states = project.home.artifacts / "work" / "checkpoint"
+        deadline = time.monotonic() + 120
+        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as child:
+            while not any(int(path.name[5:]) >= step for path in states.glob("*/checkpoints/step-*")):
+                assert child.poll() is None, "it ended too soon"
+                assert time.monotonic() < deadline, "nothing is saved"
+                time.sleep(0.005)
+            child.send_signal(kind)
+        raise KeyboardInterrupt if kind == signal.SIGINT else ChildError("killed")
+
+    with pytest.raises((KeyboardInterrupt, ChildError)):
+        materialize(project.graph, project.home, asset, run_child, log=lambda _: None)
+
+
+def shown(project, asset):
+    """What `lm-pipeline status` says of an asset, as JSON and in its line for people."""
+    value = overview(Project(project.home, project.declarations, project.graph))
+    [line] = [line for line in status_text(value).splitlines() if line.startswith(f"  {asset} ")]
+    return value["assets"][asset], line
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
+def test_the_steps_that_a_stopped_training_has_saved_are_shown_where_the_next_one_goes_on_from_them(tiny_copy, kind):
+    name, asset = "tiny_long", "tiny_long/checkpoint"
+    shutil.copytree(tiny_copy.defs / "experiments" / "tiny_gru", tiny_copy.defs / "experiments" / name)
+    tiny_copy.edit(name, "num_steps: 5", "num_steps: 600\n    checkpoint_interval: 10")
+    tiny_copy.edit(name, "validation_interval: 5", "validation_interval: 1000")
+    assert shown(tiny_copy, asset)[0]["saved_steps"] == 0
+    stop_a_training(tiny_copy, asset, kind, step=20)
+    state, line = shown(tiny_copy, asset)
+    steps = state["saved_steps"]
+    assert 20 <= steps < 600
+    assert state["status"] == ("missing" if kind == signal.SIGINT else "failed")
+    assert line.endswith(f"; {steps:,} training steps are saved, and materialize goes on from there")
+    assert shown(tiny_copy, f"{name}/evaluation")[0]["saved_steps"] == 0
+
+    tiny_copy.edit(name, "learning_rate: 0.01", "learning_rate: 0.02")
+    assert shown(tiny_copy, asset)[0]["saved_steps"] == 0  # another training
+    tiny_copy.edit(name, "learning_rate: 0.02", "learning_rate: 0.01")
+    tiny_copy.edit("tiny", "vocab_size: 400", "vocab_size: 390")
+    assert shown(tiny_copy, asset)[0]["saved_steps"] == 0  # another tokenizer comes first
+    tiny_copy.edit("tiny", "vocab_size: 390", "vocab_size: 400")
+
+    newest = max(tiny_copy.home.artifacts.glob("work/checkpoint/*/checkpoints/step-*"))
+    os.truncate(newest / "tensors.safetensors", 100)
+    earlier = shown(tiny_copy, asset)[0]["saved_steps"]
+    assert earlier < steps  # the one before is taken
+    outcome = tiny_copy.materialize(asset)
+    assert outcome.artifact.summary["resumed_from"] == [earlier]
+    assert shown(tiny_copy, asset)[0]["saved_steps"] == 0
 
 
 @pytest.mark.parametrize(
