@@ -29,6 +29,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lm_pipeline import mkl
+
+mkl.use_avx2_kernels()  # before torch is imported, as in the process that trains
+
 import numpy as np
 import torch
 from measuring import ROOT, peer_python, write_result

@@ -49,6 +49,9 @@ def _child(name: str, arguments: list[str]) -> int:
 
         import_from_request(request)
         return 0
+    from lm_pipeline import mkl
+
+    mkl.use_avx2_kernels()
     if name == "train":
         from lm_pipeline.training.request import train_from_request
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from lm_pipeline import mkl
 from lm_pipeline.freshness import State, status
 from lm_pipeline.graph import Graph, Outcome, materialize, topological, upstream
 from lm_pipeline.home import Home
@@ -31,6 +32,9 @@ hypothesis.settings.load_profile("shared_machine")
 # and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# As in the processes that compute, and before any test imports torch.
+mkl.use_avx2_kernels()
 
 # Models in tests are tiny: more threads only wait for each other. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

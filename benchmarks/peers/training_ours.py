@@ -3,6 +3,10 @@
 import sys
 from pathlib import Path
 
+from lm_pipeline import mkl
+
+mkl.use_avx2_kernels()  # before torch is imported, as in the process that trains
+
 import numpy as np
 from pydantic import TypeAdapter
 from segments import Segments, request_of

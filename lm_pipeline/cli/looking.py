@@ -2,6 +2,7 @@
 
 import click
 
+from lm_pipeline import mkl
 from lm_pipeline.cli.printing import json_option, print_json
 
 
@@ -78,6 +79,7 @@ def describe(experiment: str, gradients: bool, flops: float | None, as_json: boo
 
     Layers, parameters, FLOPs, memory, disk, and the time that training and inference take.
     """
+    mkl.use_avx2_kernels()
     from lm_pipeline.describe import describe_experiment
     from lm_pipeline.project import load_project
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lm_pipeline import mkl
 from lm_pipeline.cli.printing import json_option, print_json
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def generate(
 
     A single text is printed while it comes; several, or JSON, when all are there.
     """
+    mkl.use_avx2_kernels()
     from lm_pipeline.generation import generate as generation
     from lm_pipeline.trained import load_trained
 
@@ -92,6 +94,7 @@ def play(experiment: str, other: str | None, host: str, port: int) -> None:
 
     It shows tokens with their probabilities.
     """
+    mkl.use_avx2_kernels()
     from lm_pipeline.playground import serve
 
     serve([experiment] if other is None else [experiment, other], host, port)
@@ -103,6 +106,7 @@ def play(experiment: str, other: str | None, host: str, port: int) -> None:
 @json_option
 def score(experiment: str, text: str, as_json: bool) -> None:
     """The log probability of a text, per token and in total."""
+    mkl.use_avx2_kernels()
     from lm_pipeline.evaluation.score_text import score_text
     from lm_pipeline.trained import load_trained
 

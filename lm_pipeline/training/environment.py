@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lm_pipeline import mkl
 from lm_pipeline.cublas import fix_workspace
 from lm_pipeline.errors import InputError
 from lm_pipeline.provenance import processor
@@ -60,7 +61,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device": device.type,
     }
     if device.type != "cuda":
-        return here | {"device_name": processor()}
+        return here | {"device_name": processor(), "mkl": mkl.kernels()}
     libraries = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     return here | {"device_name": torch.cuda.get_device_name(device), **libraries}
 

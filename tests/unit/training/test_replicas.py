@@ -44,7 +44,7 @@ def fresh(form):
     model = build_model(without_dropout(form), VOCAB_SIZE, 9).train()
     for name, parameter in model.named_parameters():
         if name.endswith("up_OR"):
-            torch.nn.init.normal_(parameter)
+            torch.nn.init.normal_(parameter, std=0.1)
     return model
 
 
