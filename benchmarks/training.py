@@ -10,7 +10,8 @@ that trains in segments; they take turns, segment by segment, and wait without w
 segment of each counts.
 
 Each side computes in its own best way, found by a few steps of each: ours by its own `auto`, the peers by float32 and
-bfloat16, for Hugging Face with both attentions, and all of them compiled (torch.compile) in the best of these. litgpt
+bfloat16 (unless it is emulated), for Hugging Face with both attentions, and all of them compiled (torch.compile) in
+the best of these. litgpt
 is its model, its loss and Lightning Fabric, step by step as its `pretrain` has it. The peers live in
 `build/peers/huggingface` and `build/peers/litgpt` and are set up where absent, with the same torch as ours. The LSTM's
 peer is `torch.nn.LSTM` in float32.
@@ -41,6 +42,7 @@ from lm_pipeline.models.huggingface.model import export_model
 from lm_pipeline.models.language_model import LanguageModel, build_model
 from lm_pipeline.models.storage import save_model
 from lm_pipeline.specs.model import LstmModel, TransformerModel
+from lm_pipeline.training.choices import DTYPES, product_seconds
 from lm_pipeline.training.plan import TokenStream, make_plan
 
 VOCAB_SIZE, BOS = 260, 259
@@ -151,6 +153,12 @@ def prepare(name: str, scratch: Path) -> tuple[dict[str, Any], LanguageModel]:
     return request, model
 
 
+def precisions() -> list[str]:
+    """What is worth a trial here: where bfloat16 is emulated, a step takes a hundred times as long."""
+    seconds = product_seconds(torch.device("cpu"))
+    return [name for name in DTYPES if seconds[name] < 2 * seconds["float32"]]
+
+
 def best_way(name: str, request: dict[str, Any], size: str, *, quick: bool) -> dict[str, Any]:
     """How a side is fastest, by the second of two short segments of each way."""
     if name == "ours" and (quick or size == "LSTM"):  # `auto` has measured the rest
@@ -163,8 +171,8 @@ def best_way(name: str, request: dict[str, Any], size: str, *, quick: bool) -> d
         return found[-1]
 
     attentions = [{"attention": kind} for kind in ("eager", "sdpa")] if name == "huggingface" else [{}]
-    precisions = ("bfloat16",) if quick else ("float32", "bfloat16")
-    ways = [{"precision": p, **a, "compile": False} for p in precisions for a in attentions]
+    tried = ["bfloat16"] if quick else precisions()
+    ways = [{"precision": precision, **a, "compile": False} for precision in tried for a in attentions]
     timed = {json.dumps(way): seconds(way) for way in ([{}] if name == "ours" else ways)}
     best = json.loads(min(timed, key=timed.__getitem__))
     if not quick:
@@ -214,7 +222,7 @@ def utilisation(size: str, model: LanguageModel, num_tokens: int, seconds: float
     """Our step's operations a second, beside those of its own products (forward and both gradients) alone."""
     shapes = [tuple(p.shape) for name, p in model.named_parameters() if p.dim() == 2 and name != "embedding.weight"]
     speeds = {}
-    for precision in (torch.float32, torch.bfloat16):
+    for precision in (DTYPES[name] for name in precisions()):
         work = spent = 0.0
         for rows, columns in set(shapes):
             x, w = torch.randn(num_tokens, columns).to(precision), torch.randn(rows, columns).to(precision)
