@@ -28,6 +28,9 @@ MIN_GAIN = 1.15
 """bfloat16 must be this many times faster to be chosen: less is within the noise of the measurement."""
 MIN_COMPILE_GAIN = 1.05
 """The same of compiled code, and of threads with rows of their own, whose results are as exact."""
+MAX_LAG = 1.25
+"""How many times as long a kernel of attention may take to be measured once more as it would run: what is compiled, or
+in threads with rows of their own, gains more of one than of the other."""
 COMPILE_FROM_SECONDS = 600.0
 """Length of a training, by the measured step, from which compiling it is tried: it takes one or two minutes."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -97,22 +100,22 @@ def resolve(
             lasts=lambda found: not found["too_large"],
         )
     choices = decide(timings, training)
-    precision, attention = (choices[name]["value"] for name in ("precision", "attention"))
-    shared = _what_may_be_shared(training, undivided)
-    subject |= {"precision": precision, "attention": attention, "shared": shared}
+    precision = choices["precision"]["value"]
+    attentions, shared = _attentions_in_question(timings, choices), _what_may_be_shared(training, undivided)
+    subject |= {"precision": precision, "attentions": attentions, "shared": shared}
 
     def ways(*, compiled: bool) -> list[Way]:
-        return [Way(precision, attention, sharing, compiled) for sharing in shared]
+        return [Way(precision, attention, sharing, compiled) for attention in attentions for sharing in shared]
 
-    is_open = len(shared) > 1
+    is_open, num_ways = len(shared) > 1, len(attentions) * len(shared)
     may_compile = training.compile == "auto" and training.batching == "packed" and uncompiled is None
     if training.compile is not True and (is_open or (may_compile and shared == ["rows"])):
         timings |= measured(
             "sharing",
             lambda: _measure_sharing(model, batch, ways(compiled=False)),
-            lasts=lambda found: len(found["sharing_seconds"]) == len(shared),
+            lasts=lambda found: len(found["sharing_seconds"]) == num_ways,
         )
-    if (training.compile is True and is_open) or (may_compile and _is_long(timings, choices, training)):
+    if (training.compile is True and num_ways > 1) or (may_compile and _is_long(timings, choices, training)):
         timings |= measured(
             "compiled",
             lambda: try_compiled(model, batch, ways(compiled=True)),
@@ -145,10 +148,10 @@ def decide(timings: Timings, training: Training) -> Choices:
 
     Args:
         timings: `matmul_seconds` by precision, `step_seconds` by `<precision>/<attention>`, and `too_large`, those of
-            these that memory did not suffice for; `sharing_seconds` by what threads share, where that was tried, and
-            `undivided`, why rows cannot be (None where they can); where compiled code was tried, `compiled_seconds` in
-            the same way (nothing if it failed), `compile_seconds` and `compile_error`, and `uncompiled`, why it cannot
-            be; `unreduced`, why bfloat16 is not thought of.
+            these that memory did not suffice for; `sharing_seconds` by `<attention>/<what threads share>`, where that
+            was tried, and `undivided`, why rows cannot be (None where they can); where compiled code was tried,
+            `compiled_seconds` in the same way (nothing if it failed), `compile_seconds` and `compile_error`, and
+            `uncompiled`, why it cannot be; `unreduced`, why bfloat16 is not thought of.
         training: the settings; what is not `auto` there stays.
     """
     steps = timings["step_seconds"]
@@ -162,31 +165,56 @@ def decide(timings: Timings, training: Training) -> Choices:
         elif unreduced is None and best["bfloat16"] is not None and best["float32"] is not None:
             precision = "bfloat16" if best["bfloat16"] < best["float32"] / MIN_GAIN else "float32"
             why = f"a bfloat16 step takes {best['bfloat16'] / best['float32']:.2f} of a float32 step"
-    attention, because = training.attention, IS_SET
-    if attention == "auto":
-        of_both = {
-            name: steps[f"{precision}/{name}"] for name in ("fused", "explicit") if f"{precision}/{name}" in steps
-        }
-        attention = min(of_both, key=of_both.__getitem__) if of_both else "fused"
-        because = "the faster of both" if len(of_both) > 1 else "there is no attention to choose"
-        if len(of_both) == 1 and any(way.startswith(precision) for way in timings.get("too_large", ())):
-            because = "the other " + TOO_LARGE
     choices: Choices = {
         "precision": {"value": precision, "reason": why, "matmul_seconds": timings["matmul_seconds"]},
-        "attention": {"value": attention, "reason": because, "step_seconds": steps},
+        "attention": _decide_attention(timings, training, precision),
     }
     choices["compile"] = _decide_compile(timings, choices, training)
-    choices["thread_sharing"] = _decide_sharing(timings, training, compiled=choices["compile"]["value"])
+    seconds = timings.get("compiled_seconds" if choices["compile"]["value"] else "sharing_seconds", {})
+    choices["thread_sharing"] = _decide_sharing(seconds, timings, training)
+    shared_by = {name: s for name, s in seconds.items() if name.endswith("/" + choices["thread_sharing"]["value"])}
+    if training.attention == "auto" and shared_by:  # it was measured as it will run
+        choices["attention"]["value"] = min(shared_by, key=shared_by.__getitem__).split("/")[0]
     return choices
 
 
-def _decide_sharing(timings: Timings, training: Training, *, compiled: bool) -> dict[str, Any]:
-    seconds = timings.get("compiled_seconds" if compiled else "sharing_seconds", {})
+def _decide_attention(timings: Timings, training: Training, precision: str) -> dict[str, Any]:
+    """The faster kernel where nothing is compiled and threads share operations."""
+    steps = timings["step_seconds"]
+    if training.attention != "auto":
+        return {"value": training.attention, "reason": IS_SET, "step_seconds": steps}
+    of_both = _seconds_by_attention(timings, precision)
+    because = "the faster of both" if len(of_both) > 1 else "there is no attention to choose"
+    if len(of_both) == 1 and any(way.startswith(precision) for way in timings.get("too_large", ())):
+        because = "the other " + TOO_LARGE
+    value = min(of_both, key=of_both.__getitem__) if of_both else "fused"
+    return {"value": value, "reason": because, "step_seconds": steps}
+
+
+def _seconds_by_attention(timings: Timings, precision: str) -> dict[Kernel, float]:
+    keys: dict[Kernel, str] = {"fused": f"{precision}/fused", "explicit": f"{precision}/explicit"}
+    return {name: timings["step_seconds"][key] for name, key in keys.items() if key in timings["step_seconds"]}
+
+
+def _attentions_in_question(timings: Timings, choices: Choices) -> list[Kernel]:
+    """What may be the fastest where it is compiled or threads share rows: kernels that are not far from the faster."""
+    chosen = choices["attention"]["value"]
+    seconds = _seconds_by_attention(timings, choices["precision"]["value"])
+    if choices["attention"]["reason"] == IS_SET or len(seconds) < 2:
+        return [chosen]
+    return [name for name, taken in seconds.items() if taken <= MAX_LAG * seconds[chosen]]
+
+
+def _decide_sharing(seconds: dict[str, float], timings: Timings, training: Training) -> dict[str, Any]:
     if training.thread_sharing != "auto":
         return {"value": training.thread_sharing, "reason": IS_SET}
-    if len(seconds) < len(SHARING):
+    best = {
+        sharing: min((s for name, s in seconds.items() if name.endswith("/" + sharing)), default=None)
+        for sharing in SHARING
+    }
+    if best["operations"] is None or best["rows"] is None:
         return {"value": "operations", "reason": timings.get("undivided") or "nothing was measured"}
-    gain = seconds["operations"] / seconds["rows"]
+    gain = best["operations"] / best["rows"]
     return {
         "value": "rows" if gain >= MIN_COMPILE_GAIN else "operations",
         "reason": f"with rows of its own for each thread a step is {gain:.2f} times as fast",
@@ -273,4 +301,5 @@ def _what_may_be_shared(training: Training, undivided: str | None) -> list[str]:
 
 
 def _measure_sharing(model: LanguageModel, batch: Batch, ways: list[Way]) -> Timings:
-    return {"sharing_seconds": {way.sharing: seconds for way, seconds in seconds_of(model, batch, ways).items()}}
+    found = seconds_of(model, batch, ways)
+    return {"sharing_seconds": {f"{way.attention}/{way.sharing}": seconds for way, seconds in found.items()}}

@@ -66,7 +66,7 @@ def seconds_of(model: LanguageModel, batch: Batch, ways: Iterable[Way]) -> dict[
 
 
 def try_compiled(model: LanguageModel, batch: Batch, ways: Iterable[Way]) -> dict[str, Any]:
-    """Seconds of compiled ways by what they share (none of one that fails), of compiling them, and what went wrong."""
+    """What `decide` knows of compiled ways: their seconds (none of one that fails), those of compiling, what failed."""
     begin, compiled, errors = time.perf_counter(), [], []
     for way in ways:
         try:
@@ -76,7 +76,8 @@ def try_compiled(model: LanguageModel, batch: Batch, ways: Iterable[Way]) -> dic
         except Exception as error:  # noqa: BLE001 - no compiler, or code that it cannot take: recorded, and done without
             errors.append(f"{type(error).__name__}: {error}".splitlines()[0][:200])
     record = {"compile_seconds": time.perf_counter() - begin, "compile_error": "; ".join(errors) or None}
-    return {"compiled_seconds": {way.sharing: s for way, s in seconds_of(model, batch, compiled).items()}, **record}
+    seconds = {f"{way.attention}/{way.sharing}": taken for way, taken in seconds_of(model, batch, compiled).items()}
+    return {"compiled_seconds": seconds, **record}
 
 
 @contextlib.contextmanager

@@ -161,8 +161,47 @@ def test_compiling_must_gain_and_a_failure_is_recorded():
 
     assert not value()["value"]
     assert str(int(COMPILE_FROM_SECONDS)) in value()["reason"]
-    assert value(compiled_seconds={"operations": 0.8}, compile_seconds=30.0)["value"]
-    assert not value(compiled_seconds={"operations": 0.99}, compile_seconds=30.0)["value"]
-    assert value(compiled_seconds={"operations": 0.99, "rows": 0.8}, compile_seconds=30.0)["value"]
+    assert value(compiled_seconds={"fused/operations": 0.8}, compile_seconds=30.0)["value"]
+    assert not value(compiled_seconds={"fused/operations": 0.99}, compile_seconds=30.0)["value"]
+    assert value(compiled_seconds={"fused/operations": 0.99, "fused/rows": 0.8}, compile_seconds=30.0)["value"]
     failed = value(compiled_seconds={}, compile_seconds=1.0, compile_error="no compiler")
     assert (failed["value"], failed["reason"]) == (False, "it failed: no compiler")
+
+
+STEPS = {"float32/fused": 1.0, "float32/explicit": 1.1}
+SHARING = {"fused/operations": 1.0, "explicit/operations": 1.1, "fused/rows": 0.9, "explicit/rows": 0.8}
+COMPILED = {"fused/operations": 0.6, "explicit/operations": 0.5, "fused/rows": 0.7, "explicit/rows": 0.49}
+
+
+@pytest.mark.parametrize(
+    ("measured", "settings", "attention", "sharing"),
+    [
+        ({}, {}, "fused", "operations"),
+        ({"sharing_seconds": SHARING}, {}, "explicit", "rows"),
+        ({"sharing_seconds": SHARING}, {"thread_sharing": "operations"}, "fused", "operations"),
+        ({"sharing_seconds": SHARING}, {"attention": "fused"}, "fused", "rows"),
+        ({"compiled_seconds": COMPILED}, {"compile": True}, "explicit", "operations"),
+        ({"compiled_seconds": {}, "compile_error": "no compiler"}, {"compile": True}, "fused", "operations"),
+    ],
+)
+def test_attention_is_chosen_as_it_will_run(measured, settings, attention, sharing):
+    chosen = decide({"matmul_seconds": MATMUL, "step_seconds": STEPS, **measured}, Training(**settings))
+    assert (chosen["attention"]["value"], chosen["thread_sharing"]["value"]) == (attention, sharing)
+
+
+@pytest.mark.parametrize(("explicit", "expected"), [(1.1, {"fused", "explicit"}), (1.5, {"fused"})])
+def test_attention_that_is_far_slower_is_not_measured_again(explicit, expected, tmp_path, monkeypatch):
+    asked = []
+
+    def measure(_model, _batch, ways):
+        asked.extend(ways)
+        return {"sharing_seconds": {f"{way.attention}/{way.sharing}": 1.0 for way in ways}}
+
+    steps = {"matmul_seconds": MATMUL, "step_seconds": {"float32/fused": 1.0, "float32/explicit": explicit}}
+    monkeypatch.setattr(choices, "_measure", lambda *_: steps | {"too_large": []})
+    monkeypatch.setattr(choices, "_measure_sharing", measure)
+    model = build_model(TransformerModel(width=16, num_heads=2, dropout=0.0), 40, 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    resolve(model, batch(), Training(), MACHINE, tmp_path)
+    assert {way.attention for way in asked} == expected
+    assert {way.sharing for way in asked} == {"operations", "rows"}

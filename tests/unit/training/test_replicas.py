@@ -237,22 +237,26 @@ def test_a_recurrent_model_is_not_compiled(make_job, listener, tmp_path):
     assert "recurrent" in session.choices["compile"]["reason"]
 
 
+def of_explicit(operations, rows):
+    return {"explicit/operations": operations, "explicit/rows": rows}
+
+
 def test_what_threads_share_is_decided_by_the_code_that_will_run():
-    timings = {"matmul_seconds": {}, "step_seconds": {}, "sharing_seconds": {"operations": 3.0, "rows": 2.0}}
-    timings |= {"compiled_seconds": {"operations": 1.0, "rows": 1.0}, "compile_seconds": 30.0}
+    timings = {"matmul_seconds": {}, "step_seconds": {}, "sharing_seconds": of_explicit(3.0, 2.0)}
+    timings |= {"compiled_seconds": of_explicit(1.0, 1.0), "compile_seconds": 30.0}
     fixed = {"precision": "float32", "attention": "explicit"}
     chosen = decide(timings, Training(**fixed))
     assert (chosen["compile"]["value"], chosen["thread_sharing"]["value"]) == (True, "operations")
     chosen = decide(timings, Training(**fixed, compile=False))
     assert (chosen["compile"]["value"], chosen["thread_sharing"]["value"]) == (False, "rows")
-    timings["compiled_seconds"]["rows"] = 0.5
+    timings["compiled_seconds"] = of_explicit(1.0, 0.5)
     chosen = decide(timings, Training(**fixed, compile=True))
     assert (chosen["compile"]["value"], chosen["thread_sharing"]["value"]) == (True, "rows")
 
 
 def test_rows_are_divided_where_that_is_faster():
     def value(**seconds):
-        timings = {"matmul_seconds": {}, "step_seconds": {}, "sharing_seconds": seconds}
+        timings = {"matmul_seconds": {}, "step_seconds": {}, "sharing_seconds": of_explicit(**seconds)}
         return decide(timings, Training(precision="float32", attention="explicit", compile=False))["thread_sharing"][
             "value"
         ]
