@@ -28,6 +28,9 @@ Int = Annotated[int, BeforeValidator(no_bool)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
 
+FractionBelowOne = Annotated[Float, Field(ge=0, lt=1)]
+"""A number from 0 up to 1, which itself is refused: of what is dropped something is left, and a mean forgets."""
+
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
 """Names of corpora, datasets and experiments: they become asset keys, partitions and folders."""
 

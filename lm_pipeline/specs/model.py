@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lm_pipeline.specs.base import Float, Fraction, Int, Spec
+from lm_pipeline.specs.base import Float, FractionBelowOne, Int, Spec
 
 
 class NgramModel(Spec):
@@ -20,7 +20,7 @@ class _Neural(Spec):
     """Layers of the backbone."""
     width: Int = Field(default=256, ge=8)
     """Width of hidden states, in units."""
-    dropout: Fraction = 0.0
+    dropout: FractionBelowOne = 0.0
     """Dropout probability between layers and on embeddings."""
     tie_embeddings: bool = True
     """Whether input and output embeddings are one matrix (Press & Wolf 2017)."""
@@ -43,15 +43,15 @@ class _Neural(Spec):
 class _Recurrent(_Neural):
     variational_dropout: bool = False
     """Whether one dropout mask serves all steps of a window, instead of a new one each (Gal & Ghahramani 2016)."""
-    embedding_dropout: Fraction = 0.0
+    embedding_dropout: FractionBelowOne = 0.0
     """Fraction of the vocabulary whose embeddings are dropped for a window (Gal & Ghahramani 2016)."""
-    input_dropout: Fraction | None = None
+    input_dropout: FractionBelowOne | None = None
     """Dropout on embedded tokens; `null` takes `dropout`."""
-    hidden_dropout: Fraction | None = None
+    hidden_dropout: FractionBelowOne | None = None
     """Dropout between layers; `null` takes `dropout`."""
-    output_dropout: Fraction | None = None
+    output_dropout: FractionBelowOne | None = None
     """Dropout on what leaves the last layer; `null` takes `dropout`."""
-    weight_drop: Fraction = 0.0
+    weight_drop: FractionBelowOne = 0.0
     """Fraction of each recurrent matrix's weights that is dropped for a window: DropConnect (Merity et al. 2018)."""
 
 
@@ -109,7 +109,7 @@ class Lora(Spec):
     """An adapter's output is multiplied by `alpha / rank`."""
     targets: Annotated[tuple[Literal["qkv", "out", "up", "down"], ...], Field(min_length=1)] = ("qkv", "out")
     """Layers that get one: the projections into and out of attention, and of the feed-forward layer."""
-    dropout: Fraction = 0.0
+    dropout: FractionBelowOne = 0.0
     """Dropout on what enters an adapter."""
 
 

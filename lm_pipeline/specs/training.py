@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lm_pipeline.specs.base import Float, Fraction, Int, Spec
+from lm_pipeline.specs.base import Float, Fraction, FractionBelowOne, Int, Spec
 
 
 class Training(Spec):
@@ -44,9 +44,9 @@ class Training(Spec):
     """`plateau`: validations without an improvement before a reduction."""
     weight_decay: Float = Field(default=0.01, ge=0)
     """Weight decay, on matrices only."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    betas: tuple[FractionBelowOne, FractionBelowOne] = (0.9, 0.99)
     """Moment decays of AdamW and Adam."""
-    momentum: Fraction = 0.95
+    momentum: FractionBelowOne = 0.95
     """`sgd` and `muon`: Nesterov momentum; 0 has none."""
     max_gradient_norm: Float | None = Field(default=1.0, gt=0)
     """Gradients are scaled down to this global norm; `null` switches clipping off."""

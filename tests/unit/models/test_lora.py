@@ -88,11 +88,14 @@ def test_it_is_the_formula_of_the_paper():
 
 
 def test_dropout_is_on_the_adapter_alone():
-    adapted = LowRankLinear(torch.nn.Linear(5, 3), Lora(rank=2, dropout=1.0)).train()
+    adapted = LowRankLinear(torch.nn.Linear(5, 3), Lora(rank=2, alpha=2, dropout=0.5)).train()
     adapted.up_OR.data.normal_()
     x = torch.randn(4, 5)
-    assert torch.equal(adapted(x), adapted.base(x))
-    assert not torch.allclose(adapted.eval()(x), adapted.base(x))
+    torch.manual_seed(0)
+    dropped = torch.nn.functional.dropout(x, 0.5)
+    torch.manual_seed(0)
+    torch.testing.assert_close(adapted(x), adapted.base(x) + dropped @ (adapted.up_OR @ adapted.down_RI).T)
+    torch.testing.assert_close(adapted.eval()(x), adapted.base(x) + x @ (adapted.up_OR @ adapted.down_RI).T)
 
 
 def test_a_base_of_another_shape_is_refused_by_name():

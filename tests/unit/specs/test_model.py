@@ -13,6 +13,11 @@ MODEL: TypeAdapter[Model] = TypeAdapter(Model)
         ({"family": "transformer", "positions": "learned", "rope_base": 5e5}, "rope_base is only read where positions"),
         ({"family": "rnn", "initialisation": "le_2015"}, "is for nonlinearity 'relu'"),
         ({"family": "lstm", "width": 32, "embedding_rank": 32}, "embedding_rank 32 is not below width 32"),
+        ({"family": "lstm", "weight_drop": 1.0}, "less than 1"),
+        ({"family": "gru", "embedding_dropout": 1.0}, "less than 1"),
+        ({"family": "gru", "output_dropout": 1.0}, "less than 1"),
+        ({"family": "cnn", "dropout": 1.0}, "less than 1"),
+        ({"family": "transformer", "lora": {"dropout": 1.0}}, "less than 1"),
     ],
 )
 def test_a_setting_that_others_make_meaningless_is_refused(model, expected):
@@ -42,6 +47,9 @@ def test_a_form_may_say_what_it_needs():
         ({"num_steps": 50, "early_stopping_patience": 2}, "50 steps with validation_interval 200 have 1 validations"),
         ({"schedule": "constant", "min_learning_rate_fraction": 0.5}, "only read where schedule is"),
         ({"batching": "length_buckets", "compile": True}, "compile true compiles for one shape of batches"),
+        ({"betas": (1.0, 0.9)}, "less than 1"),  # a mean of no gradient, divided by zero
+        ({"betas": (0.9, 1.0)}, "less than 1"),
+        ({"optimizer": "sgd", "momentum": 1.0}, "less than 1"),
     ],
 )
 def test_what_could_never_happen_is_refused(training, expected):
