@@ -11,6 +11,7 @@ V2_MOUNT = "31 23 0:28 {top} /sys/fs/cgroup rw,nosuid,relatime shared:9 - cgroup
 V1_MOUNTS = """30 23 0:27 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 32 30 0:29 {top} /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
 35 30 0:32 {top} /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory"""
+OWN_V1 = "4:memory:/docker/0a1b\n2:cpu,cpuacct:/docker/0a1b\n0::/"
 ROOT_DISK = "23 1 254:0 / / rw,relatime - ext4 /dev/vda rw"
 NO_LIMIT_V1 = 9223372036854771712
 
@@ -40,17 +41,19 @@ def group_v1(folder: Path, limit: int, used: int, files: int = 0) -> None:
     (folder / "memory.stat").write_text(f"cache 0\ninactive_file 0\nactive_file 0\n{totals}total_unevictable 0\n")
 
 
-def test_a_container_has_what_its_limit_leaves(tmp_path):
-    """As Docker and Kubernetes show a container's own group: as the root of its namespace."""
-    root = machine(tmp_path, "0::/", V2_MOUNT.format(top="/"))
-    group_v2(root / "sys/fs/cgroup", 100 * MB, 70 * MB)
-    assert available_bytes(root) == 30 * MB
-
-
-def test_pages_of_files_are_given_back_and_shared_memory_is_not(tmp_path):
-    root = machine(tmp_path, "0::/", V2_MOUNT.format(top="/"))
-    group_v2(root / "sys/fs/cgroup", 100 * MB, 99 * MB, files=40 * MB)
-    assert available_bytes(root) == 41 * MB
+@pytest.mark.parametrize(
+    ("own", "mounts", "folder", "group"),
+    [
+        pytest.param("0::/", V2_MOUNT.format(top="/"), ".", group_v2, id="version 2, as the root of its namespace"),
+        pytest.param(OWN_V1, V1_MOUNTS.format(top="/docker/0a1b"), "memory", group_v1, id="version 1, seen alone"),
+        pytest.param(OWN_V1, V1_MOUNTS.format(top="/"), "memory/docker/0a1b", group_v1, id="version 1, among others"),
+    ],
+)
+def test_a_container_has_what_its_limit_leaves_and_the_pages_of_files(tmp_path, own, mounts, folder, group):
+    """Its own group as Docker and Kubernetes show it; shared memory is not given back as pages of files are."""
+    root = machine(tmp_path, own, mounts)
+    group(root / "sys/fs/cgroup" / folder, 100 * MB, 90 * MB, files=15 * MB)
+    assert available_bytes(root) == 25 * MB
 
 
 def test_the_narrowest_of_all_groups_around_counts(tmp_path):
@@ -76,16 +79,11 @@ def test_a_group_above_its_limit_has_nothing_left(tmp_path):
     assert available_bytes(root) == 0
 
 
-@pytest.mark.parametrize("top", ["/", "/docker/0a1b"])
-def test_groups_of_version_1_as_well(tmp_path, top):
-    """A container without a namespace of its own is told its path on the host, and sees its own group alone."""
-    own = "4:memory:/docker/0a1b\n2:cpu,cpuacct:/docker/0a1b\n0::/"
-    root = machine(tmp_path, own, V1_MOUNTS.format(top=top))
-    folder = root / "sys/fs/cgroup/memory" / (Path("docker/0a1b") if top == "/" else "")
-    group_v1(folder, 100 * MB, 90 * MB, files=15 * MB)
-    if top == "/":
-        group_v1(root / "sys/fs/cgroup/memory", NO_LIMIT_V1, 500 * MB)
-    assert available_bytes(root) == 25 * MB
+def test_the_number_by_which_version_1_says_that_there_is_no_limit_is_none(tmp_path):
+    root = machine(tmp_path, OWN_V1, V1_MOUNTS.format(top="/"))
+    group_v1(root / "sys/fs/cgroup/memory", NO_LIMIT_V1, 500 * MB)
+    group_v1(root / "sys/fs/cgroup/memory/docker/0a1b", 100 * MB, 40 * MB)
+    assert available_bytes(root) == 60 * MB
 
 
 def test_version_2_beside_version_1_is_passed_over_where_it_does_not_count_memory(tmp_path):
