@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lm_pipeline.artifacts import Artifact, Store
+from lm_pipeline.artifacts import Artifact, Stage, Store
 from lm_pipeline.errors import LmPipelineError, UnavailableError
 from lm_pipeline.graph import Graph, Node, topological, undeclared
 from lm_pipeline.home import Home
 
 _FILES = "outside.files"
+_OTHER_ADDRESS = "made by an earlier version of lm_pipeline"
 _ABSENT = object()  # a key that is not there differs from one whose value is None
 
 
@@ -69,11 +70,11 @@ def _state(node: Node, graph: Graph, states: Mapping[str, State], store: Store, 
     if artifact is None:
         collected = store.ref_address(node.asset) is not None
         return State(node, "missing", "its artifact was deleted" if collected else "never materialized", None)
-    reason = _why_stale(node, artifact, states, home)
+    reason = _why_stale(node, artifact, states, store, home)
     return State(node, "stale" if reason else "current", reason, artifact)
 
 
-def _why_stale(node: Node, artifact: Artifact, states: Mapping[str, State], home: Home | None) -> str:
+def _why_stale(node: Node, artifact: Artifact, states: Mapping[str, State], store: Store, home: Home | None) -> str:
     """Why the artifact is not what is asked for now; empty if it is."""
     upstream = {role: states[asset] for role, asset in node.inputs.items()}
     behind = [
@@ -104,8 +105,17 @@ def _why_stale(node: Node, artifact: Artifact, states: Mapping[str, State], home
     if differences:
         return f"changed: {', '.join(differences)}"
     if node.stage.parts and node.stage.key(then, spec) != artifact.key:
-        return f"made of parts by an earlier version of {', '.join(part.name for part in node.stage.parts)}"
+        raised = _raised(node.stage, artifact, store)
+        return f"made of parts by an earlier version of {', '.join(raised)}" if raised else _OTHER_ADDRESS
     return ""
+
+
+def _raised(stage: Stage, artifact: Artifact, store: Store) -> list[str]:
+    """The stages of its parts whose versions are other ones now; none where it has no part that could tell."""
+    one_of_each = {entry["stage"]: entry["key"] for entry in artifact.parts}
+    found = [part for name, key in one_of_each.items() if (part := store.find(name, key))]
+    then = {part.stage: part.manifest["stage_version"] for part in found}
+    return [part.name for part in stage.parts if then.get(part.name, part.version) != part.version]
 
 
 def changed_files(old: Sequence[Sequence[Any]], new: Sequence[Sequence[Any]]) -> str:

@@ -16,7 +16,7 @@ from lm_pipeline.stages import versions
 from lm_pipeline.stages.dataset_documents import documents_with_splits, read_corpora
 from lm_pipeline.stages.pretrained import tokenizer_outside, write_tokenizer
 from lm_pipeline.stages.splits import AGAINST, rejected_evaluation, write_splits
-from lm_pipeline.stages.unique_documents import write_unique
+from lm_pipeline.stages.unique_documents import parts_of, write_unique
 
 BASELINE_SPEC = {"num_bootstrap": 1000, "confidence": 0.95, "seed": 0}
 """How baselines are measured: as `specs.experiment.Evaluation` does by default."""
@@ -47,15 +47,18 @@ def dataset_nodes(name: str, spec: DatasetSpec) -> list[Node]:
 
     return [
         *_quality_node(spec, whole, node),
-        node(
-            "unique_documents",
-            {**model, **documents},
-            {
-                "corpora": whole["corpora"],
-                "duplicates": whole["duplicates"],
-                "min_score": spec.quality.min_score if spec.quality else None,
-            },
-            lambda build: write_unique(spec, build),
+        dataclasses.replace(
+            node(
+                "unique_documents",
+                {**model, **documents},
+                {
+                    "corpora": whole["corpora"],
+                    "duplicates": whole["duplicates"],
+                    "min_score": spec.quality.min_score if spec.quality else None,
+                },
+                lambda build: write_unique(spec, build),
+            ),
+            stage=dataclasses.replace(versions.UNIQUE_DOCUMENTS, parts=parts_of(spec)),
         ),
         dataclasses.replace(
             node(

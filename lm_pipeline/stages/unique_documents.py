@@ -22,6 +22,13 @@ _MANY_UNDATED = 0.1
 UNIT_FILES = ("units.parquet", "counts.parquet")
 
 
+def parts_of(spec: DatasetSpec) -> tuple[Stage, ...]:
+    """The stages that describe the parts of a dataset's corpora, as far as the dataset asks for what they find."""
+    unused = set() if spec.duplicates.repeated else {versions.TEXT_UNITS}
+    unused |= set() if spec.quality else {versions.QUALITY_SCORES}
+    return tuple(part for part in versions.UNIQUE_DOCUMENTS.parts if part not in unused)
+
+
 def write_unique(spec: DatasetSpec, build: Build) -> None:
     """Describe each part once, then find what is equal among all of them."""
     from lm_pipeline.corpus.documents import clean_parts
@@ -43,6 +50,7 @@ def write_unique(spec: DatasetSpec, build: Build) -> None:
             parts[corpus].append(Part(clean.documents, clean.decisions, signatures, scores))
             if "units" in made:
                 units[-1].append(UnitFiles(*map(made["units"].path, UNIT_FILES), decisions=clean.decisions))
+    assert {part.stage for part in build.staging.parts} <= {part.name for part in parts_of(spec)}
     out = build.staging.path
     min_score = spec.quality.min_score if spec.quality else None
     summary = find_duplicates(parts, spec.duplicates, out, _previous_verdicts(spec, build), min_score)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ from lm_pipeline.corpus.cuts import without_cuts
 from lm_pipeline.corpus.decontamination import MAX_NAMED
 from lm_pipeline.corpus.documents import clean_parts, read_documents
 from lm_pipeline.errors import InputError, MissingArtifactError, SpecError
+from lm_pipeline.freshness import status
 from lm_pipeline.graph import materialize
 from lm_pipeline.launch import supervise
 from lm_pipeline.overview import overview
@@ -161,6 +163,22 @@ def test_a_second_search_reuses_verdicts_and_what_parts_have(rich: TinyProject) 
     assert signatures < grown
     assert len(grown - signatures) == 1
     assert made["unique_documents"].summary["near"] > 0
+
+
+def test_a_raised_version_concerns_the_datasets_that_use_the_part_and_is_named_alone(rich: TinyProject) -> None:
+    build(rich, "quality_model", "unique_documents")
+    node = rich.graph["tiny/unique_documents"]
+    assert [part.name for part in node.stage.parts] == ["signatures", "text_units", "quality_scores"]
+    for part in node.stage.parts:
+        raised = tuple(replace(p, version=p.version + (p == part)) for p in node.stage.parts)
+        graph = {**rich.graph, node.asset: replace(node, stage=replace(node.stage, parts=raised))}
+        state = status(graph, rich.home)[node.asset]
+        assert (state.status, state.reason) == ("stale", f"made of parts by an earlier version of {part.name}")
+    rich.edit("tiny", "{keep: best_score, repeated: {unit: line}}", "{keep: best_score}")
+    assert [part.name for part in rich.graph[node.asset].stage.parts] == ["signatures", "quality_scores"]
+    rich.edit("tiny", "  duplicates: {keep: best_score}\n", "")
+    rich.edit("tiny", "  quality: {good: [fine], bad: [spam], min_score: 0.5}\n", "")
+    assert [part.name for part in rich.graph[node.asset].stage.parts] == ["signatures"]
 
 
 def test_the_first_hits_are_had_without_the_rest_of_the_table(tmp_path: Path) -> None:
