@@ -48,6 +48,7 @@ def corpus_sections(name: str, summary: Mapping[str, Any], profile: Mapping[str,
         PageSection("funnel", "Where every record went", corpus_funnel(name, dict(summary))),
         PageSection("lengths", "Lengths", _lengths(profile["lengths"])),
         PageSection("languages", "Languages", _languages(profile)),
+        PageSection("personal_data", "Personal data", _personal_data(summary["personal_data"])),
         PageSection("domains", "Domains", _domains(profile["domains"], summary["kept"])),
         PageSection("statistics", "What was measured", [_distributions(profile["distributions"])]),
     ]
@@ -105,6 +106,12 @@ def _domains(domains: Sequence[Sequence[Any]], kept: int) -> list[Block]:
         bars("Kept documents by domain", "Domain", "documents", [tuple(item) for item in domains]),
         Paragraph(f"The {len(domains)} most frequent{rest}.", "aside"),
     ]
+
+
+def _personal_data(found: Mapping[str, int]) -> list[Block]:
+    rows = tuple((kind, integer(number)) for kind, number in found.items())
+    caption = "Values of personal data in kept documents, whether left, masked or hashed"
+    return [Table(caption, (Column("Kind"), Column("Found", numeric=True)), rows)] if rows else []
 
 
 def _distributions(distributions: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -6,6 +6,7 @@ from lm_pipeline.artifacts import Store
 from lm_pipeline.errors import InputError, MissingArtifactError
 from lm_pipeline.inspection import inspect_corpus, inspect_documents
 from lm_pipeline.project import Project
+from lm_pipeline.reports.inspecting import profile_text
 
 
 @pytest.fixture
@@ -29,6 +30,27 @@ def test_a_profile_counts_every_document(project, corpus):
     assert measured["quantiles"] == sorted(measured["quantiles"])
     assert set(profile["samples"]["rejected"]) == set(summary["reasons"])
     assert set(profile["samples"]["quarantined"]) == set(summary["quarantine_reasons"])
+
+
+def test_personal_data_is_counted_by_kind_whatever_was_done_with_it(tiny_fresh):
+    texts = {
+        "english": ["Write to a@foo.com or b@foo.com, and call no one at all.", "Nobody is named in this text at all."],
+        "chinese": ["写信给 wei@bar.com，或者拨打 13800138000，我们会回复。", "手机：13900139000，请在工作时间打来。"],
+    }
+    for name, lines in texts.items():
+        records = "".join(json.dumps({"text": text, "book": None}) + "\n" for text in lines)
+        (tiny_fresh.text / name / "b.jsonl").write_text(records, "utf-8")
+    tiny_fresh.edit("tiny_chinese", "min_characters: 20}", "min_characters: 20, personal_data: {phone: mask}}")
+    tiny_fresh.edit("tiny_english", "min_characters: 20}", "min_characters: 20, personal_data: {email: drop}}")
+    shown = {}
+    for name in texts:
+        for stage in ("raw_documents", "documents"):
+            tiny_fresh.materialize(f"{stage}/tiny_{name}")
+        value = inspect_corpus(Project(tiny_fresh.home, tiny_fresh.declarations, tiny_fresh.graph), f"tiny_{name}")
+        lines = iter(profile_text(value).splitlines())
+        shown[name] = [next(lines).split() for line in lines if "personal data" in line for _ in range(3)]
+    assert shown["chinese"] == [["Kind", "Found"], ["email", "1"], ["phone", "2"]]
+    assert shown["english"] == []  # the document that had it was dropped
 
 
 @pytest.mark.parametrize("corpus", ["tiny_english", "tiny_chinese"])
