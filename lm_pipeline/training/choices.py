@@ -32,7 +32,9 @@ MAX_LAG = 1.25
 """How many times as long a kernel of attention may take to be measured once more as it would run: what is compiled, or
 in threads with rows of their own, gains more of one than of the other."""
 COMPILE_FROM_SECONDS = 600.0
-"""Length of a training, by the measured step, from which compiling it is tried: it takes one or two minutes."""
+"""Length of a training, by the measured step, from which compiling it is tried."""
+SECONDS_A_COMPILED_WAY = 300.0
+"""Length of a training for each way that is compiled to be timed: the compiler takes half a minute and more."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IS_SET = "set in the experiment"
 TOO_LARGE = "takes more memory than there is"
@@ -115,10 +117,14 @@ def resolve(
             lambda: _measure_sharing(model, batch, ways(compiled=False)),
             lasts=lambda found: len(found["sharing_seconds"]) == num_ways,
         )
-    if (training.compile is True and num_ways > 1) or (may_compile and _is_long(timings, choices, training)):
+    tried, expected = ways(compiled=True), _expected_seconds(timings, choices, training)
+    if training.compile == "auto":
+        tried = tried[: int(expected / SECONDS_A_COMPILED_WAY)]
+    if (training.compile is True and num_ways > 1) or (may_compile and expected >= COMPILE_FROM_SECONDS):
+        subject["ways"] = tried
         timings |= measured(
             "compiled",
-            lambda: try_compiled(model, batch, ways(compiled=True)),
+            lambda: try_compiled(model, batch, tried),
             lasts=lambda found: found["compile_error"] is None,
         )
     choices = decide(timings, training)
@@ -197,12 +203,12 @@ def _seconds_by_attention(timings: Timings, precision: str) -> dict[Kernel, floa
 
 
 def _attentions_in_question(timings: Timings, choices: Choices) -> list[Kernel]:
-    """What may be the fastest where it is compiled or threads share rows: kernels that are not far from the faster."""
+    """What may be the fastest where it is compiled or threads share rows, the likelier first."""
     chosen = choices["attention"]["value"]
     seconds = _seconds_by_attention(timings, choices["precision"]["value"])
     if choices["attention"]["reason"] == IS_SET or len(seconds) < 2:
         return [chosen]
-    return [name for name, taken in seconds.items() if taken <= MAX_LAG * seconds[chosen]]
+    return sorted((name for name in seconds if seconds[name] <= MAX_LAG * seconds[chosen]), key=seconds.__getitem__)
 
 
 def _decide_sharing(seconds: dict[str, float], timings: Timings, training: Training) -> dict[str, Any]:
@@ -237,9 +243,9 @@ def _decide_compile(timings: Timings, choices: Choices, training: Training) -> d
     return {"value": gain >= MIN_COMPILE_GAIN, "reason": f"a compiled step is {gain:.2f} times as fast", **record}
 
 
-def _is_long(timings: Timings, choices: Choices, training: Training) -> bool:
-    seconds = _step_seconds(timings, choices)
-    return seconds is not None and seconds * training.accumulation * training.num_steps >= COMPILE_FROM_SECONDS
+def _expected_seconds(timings: Timings, choices: Choices, training: Training) -> float:
+    """Of the whole training, uncompiled; 0 where no step was timed."""
+    return (_step_seconds(timings, choices) or 0.0) * training.accumulation * training.num_steps
 
 
 def _step_seconds(timings: Timings, choices: Choices) -> Any:

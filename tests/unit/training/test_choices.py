@@ -189,19 +189,35 @@ def test_attention_is_chosen_as_it_will_run(measured, settings, attention, shari
     assert (chosen["attention"]["value"], chosen["thread_sharing"]["value"]) == (attention, sharing)
 
 
-@pytest.mark.parametrize(("explicit", "expected"), [(1.1, {"fused", "explicit"}), (1.5, {"fused"})])
-def test_attention_that_is_far_slower_is_not_measured_again(explicit, expected, tmp_path, monkeypatch):
-    asked = []
+FUSED = [("fused", "operations"), ("fused", "rows")]
+EXPLICIT = [("explicit", "operations"), ("explicit", "rows")]
 
-    def measure(_model, _batch, ways):
-        asked.extend(ways)
-        return {"sharing_seconds": {f"{way.attention}/{way.sharing}": 1.0 for way in ways}}
+
+@pytest.mark.parametrize(
+    ("explicit", "settings", "timed", "compiled"),
+    [
+        (0.9, {"compile": False}, EXPLICIT + FUSED, []),
+        (1.5, {"compile": False}, FUSED, []),  # far slower
+        (1.1, {"num_steps": 599}, FUSED + EXPLICIT, []),  # a step takes a second
+        (1.1, {"num_steps": 600}, FUSED + EXPLICIT, FUSED),
+        (0.9, {"num_steps": 300, "accumulation": 4}, EXPLICIT + FUSED, EXPLICIT + FUSED),
+        (1.1, {"num_steps": 5, "compile": True}, [], FUSED + EXPLICIT),
+        (1.1, {"num_steps": 5, "compile": True, "thread_sharing": "rows", "attention": "fused"}, [], []),
+    ],
+)
+def test_ways_are_timed_as_far_as_the_training_is_worth_it(explicit, settings, timed, compiled, tmp_path, monkeypatch):
+    asked = {"sharing_seconds": [], "compiled_seconds": []}
+
+    def measure(name, ways):
+        asked[name] = [(way.attention, way.sharing) for way in ways]
+        seconds = {f"{way.attention}/{way.sharing}": 1.0 for way in ways}
+        return {name: seconds, "compile_seconds": 1.0, "compile_error": None}
 
     steps = {"matmul_seconds": MATMUL, "step_seconds": {"float32/fused": 1.0, "float32/explicit": explicit}}
     monkeypatch.setattr(choices, "_measure", lambda *_: steps | {"too_large": []})
-    monkeypatch.setattr(choices, "_measure_sharing", measure)
-    model = build_model(TransformerModel(width=16, num_heads=2, dropout=0.0), 40, 8)
+    monkeypatch.setattr(choices, "_measure_sharing", lambda _model, _batch, ways: measure("sharing_seconds", ways))
+    monkeypatch.setattr(choices, "try_compiled", lambda _model, _batch, ways: measure("compiled_seconds", ways))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    resolve(model, batch(), Training(), MACHINE, tmp_path)
-    assert {way.attention for way in asked} == expected
-    assert {way.sharing for way in asked} == {"operations", "rows"}
+    model = build_model(TransformerModel(width=16, num_heads=2, dropout=0.0), 40, 8)
+    resolve(model, batch(), Training(**settings), MACHINE, tmp_path)
+    assert asked == {"sharing_seconds": timed, "compiled_seconds": compiled}
