@@ -31,6 +31,9 @@ Fraction = Annotated[Float, Field(ge=0, le=1)]
 FractionBelowOne = Annotated[Float, Field(ge=0, lt=1)]
 """A number from 0 up to 1, which itself is refused: of what is dropped something is left, and a mean forgets."""
 
+Seed = Annotated[Int, Field(ge=0, lt=2**63)]
+"""Seed of random numbers; neither torch nor numpy takes every other whole number."""
+
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
 """Names of corpora, datasets and experiments: they become asset keys, partitions and folders."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from lm_pipeline.specs.base import Float, Fraction, Int, Spec
+from lm_pipeline.specs.base import Float, Fraction, Int, Seed, Spec
 from lm_pipeline.specs.pretrained import Pretrained, kind_of_tokenizer
 
 
@@ -22,7 +22,7 @@ class NearDuplicates(Spec):
     """LSH bands."""
     rows_per_band: Int = Field(default=8, ge=1)
     """Hashes per band; bands x rows hashes in all."""
-    seed: Int = 1
+    seed: Seed = 1
     """Seed of the hash family."""
 
 
@@ -89,7 +89,7 @@ class Split(Spec):
     """Expected fraction of groups in validation."""
     test_fraction: Float = Field(default=0.05, gt=0, lt=1)
     """Expected fraction of groups in test."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seed of the hash that decides; another seed begins another ledger."""
 
     @model_validator(mode="after")
@@ -114,7 +114,7 @@ class QualityModel(Spec):
     """Corpora of the kind that is not."""
     min_score: Fraction | None = None
     """Documents below are excluded as `low_quality`; `null` scores them only. 0 to 1."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seed of the sample and of the order of training."""
 
 
@@ -142,7 +142,7 @@ class Tokenizer(Spec):
     """Fraction of characters that get a piece of their own; the rest falls back to bytes."""
     max_training_bytes: Int = Field(default=32_000_000, ge=1000)
     """Training text is sampled, seeded, down to this many bytes."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seed of that sample."""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from lm_pipeline.errors import nearest
-from lm_pipeline.specs.base import Float, Int, Spec
+from lm_pipeline.specs.base import Float, Int, Seed, Spec
 from lm_pipeline.specs.generation import Sampling
 from lm_pipeline.specs.model import EncoderModel, Model, NgramModel, TransformerModel
 from lm_pipeline.specs.pretrained import Pretrained, kind_of_base
@@ -32,7 +32,7 @@ class Evaluation(Spec):
     """Bootstrap resamples of test documents."""
     confidence: Float = Field(default=0.95, gt=0, lt=1)
     """Level of the confidence intervals."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seed of the bootstrap."""
     max_documents: Int | None = Field(default=None, ge=1)
     """Test documents evaluated, from the first; `null` is all of them."""
@@ -94,6 +94,15 @@ class ExperimentSpec(Spec):
             raise ValueError(
                 f"strategy 'fsdp2' shards layers of their own, and torch's {self.model.family} is one fused block: take"
                 " 'ddp'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _models_without_attention_choose_none(self) -> "ExperimentSpec":
+        if self.training.attention != "auto" and not isinstance(self.model, TransformerModel | EncoderModel):
+            raise ValueError(
+                f"training.attention is {self.training.attention!r}, and the family {self.model.family!r} has no"
+                " attention: leave it out"
             )
         return self
 

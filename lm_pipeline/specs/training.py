@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lm_pipeline.specs.base import Float, Fraction, FractionBelowOne, Int, Spec
+from lm_pipeline.specs.base import Float, Fraction, FractionBelowOne, Int, Seed, Spec
 
 
 class Training(Spec):
@@ -98,7 +98,7 @@ class Training(Spec):
     """Several processes: each holds all weights (`ddp`) or a part of each (`fsdp2`)."""
     num_threads: Int = Field(default=0, ge=0)
     """CPU threads per process; 0 takes the machine's cores. Part of what makes a run bitwise repeatable."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seed of initialisation, dropout and data order."""
 
     @model_validator(mode="after")
@@ -154,6 +154,11 @@ class Training(Spec):
             raise ValueError(
                 f"warmup_steps {self.warmup_steps} leaves no step at the peak rate: it must be below num_steps"
                 f" {self.num_steps}"
+            )
+        if self.snapshot_interval is not None and self.snapshot_interval > self.num_steps:
+            raise ValueError(
+                f"snapshot_interval {self.snapshot_interval} publishes nothing: it may be at most num_steps"
+                f" {self.num_steps}. Lower it or leave it out"
             )
         if self.early_stopping_patience is not None and validations <= self.early_stopping_patience:
             raise ValueError(

@@ -1,6 +1,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from lm_pipeline.specs.experiment import Evaluation, ExperimentSpec
 from lm_pipeline.specs.model import Model
 from lm_pipeline.specs.training import Training
 
@@ -45,6 +46,9 @@ def test_a_form_may_say_what_it_needs():
     [
         ({"num_steps": 100, "warmup_steps": 100}, "warmup_steps 100 leaves no step at the peak"),
         ({"num_steps": 50, "early_stopping_patience": 2}, "50 steps with validation_interval 200 have 1 validations"),
+        ({"num_steps": 50, "snapshot_interval": 51}, "snapshot_interval 51 publishes nothing"),
+        ({"seed": -1}, "greater than or equal to 0"),
+        ({"seed": 2**63}, "less than"),  # torch takes no larger one
         ({"schedule": "constant", "min_learning_rate_fraction": 0.5}, "only read where schedule is"),
         ({"batching": "length_buckets", "compile": True}, "compile true compiles for one shape of batches"),
         ({"betas": (1.0, 0.9)}, "less than 1"),  # a mean of no gradient, divided by zero
@@ -60,3 +64,20 @@ def test_what_could_never_happen_is_refused(training, expected):
 def test_a_short_training_needs_no_settings_to_be_one():
     assert Training(num_steps=1).num_steps == 1
     assert Training(num_steps=600, early_stopping_patience=2).early_stopping_patience == 2
+
+
+def test_attention_is_chosen_for_models_that_have_some():
+    for family in ("lstm", "cnn"):
+        with pytest.raises(ValidationError, match=f"the family '{family}' has no attention: leave it out"):
+            ExperimentSpec.model_validate(
+                {"dataset": "laws", "model": {"family": family}, "training": {"attention": "fused"}}
+            )
+    for family in ("transformer", "encoder"):
+        ExperimentSpec.model_validate(
+            {"dataset": "laws", "model": {"family": family}, "training": {"attention": "fused"}}
+        )
+
+
+def test_a_bootstrap_has_a_seed_that_numpy_takes():
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Evaluation(seed=-1)
