@@ -1,6 +1,7 @@
 """Commands that use a trained model: generate, play, score, export, register."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--num", default=1, show_default=True, type=click.IntRange(1), help="Texts of each prompt.")
 @click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1), help="After which a text ends.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="After which a text ends.")
-@click.option("--temperature", type=click.FloatRange(0), help="0 is greedy. [default: 0.8; with --beams 0]")
+@click.option("--temperature", type=click.FloatRange(0), help="0 is greedy. [default: 0.8; 0 with --beams]")
 @click.option("--top-k", default=50, show_default=True, type=click.IntRange(0), help="Candidates kept; 0 keeps all.")
 @click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True), help="Mass kept.")
 @click.option("--min-p", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Least share of the best.")
@@ -77,9 +78,20 @@ def _decoding(**settings: Any) -> "Decoding":
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            option = "".join(f"--{name}: ".replace("_", "-") for name in item["loc"][:1])
-            problems.append(option + item["msg"].removeprefix("Value error, "))
+            place = "".join(f"{_OPTIONS[name]}: " for name in item["loc"][:1])
+            problems.append(place + _in_options(item["msg"].removeprefix("Value error, ")))
         raise click.UsageError("; ".join(problems)) from error
+
+
+_OPTIONS: dict[Any, str] = {
+    parameter.name: parameter.opts[0] for parameter in generate.params if isinstance(parameter, click.Option)
+}
+"""Setting of a text -> the option that sets it."""
+
+
+def _in_options(message: str) -> str:
+    """A message of the library's in which settings that a text may lack have the names that the command gives them."""
+    return re.sub(r"\b(num_beams|length_penalty|temperature)\b", lambda word: _OPTIONS[word[0]], message)
 
 
 @click.command()

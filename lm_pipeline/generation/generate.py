@@ -83,7 +83,7 @@ def complete(
     if decoding.num_beams > 1:
         if num_per_prompt > decoding.num_beams:
             raise InputError(
-                f"{num_per_prompt} texts are asked for and {decoding.num_beams} beams followed: raise num_beams."
+                f"{num_per_prompt} texts are asked for and {decoding.num_beams} beams followed: follow as many."
             )
         deadline = _deadline(decoding)
         return [

@@ -14,7 +14,9 @@ def description_text(name: str, value: Mapping[str, Any]) -> str:
     flops, theirs = value["flops_per_token"], value["huggingface"]
     snapshots = f", {size(disk['snapshots'])} of snapshots" if disk["snapshots"] else ""
     average = f" average {size(memory['average'])}," if memory["average"] else ""
-    lines = [f"{name}: {value['family']}, {value['parameters']:,} parameters, {value['vocab_size']:,} pieces", ""]
+    trained = value["trained_parameters"]
+    part = f" of which {trained:,} are trained," if trained != value["parameters"] else ""
+    lines = [f"{name}: {value['family']}, {value['parameters']:,} parameters,{part} {value['vocab_size']:,} pieces", ""]
     lines += layer_lines(value["layers"])
     lines += [
         "",

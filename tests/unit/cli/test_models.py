@@ -33,8 +33,14 @@ def test_generate_gives_several_texts_of_several_prompts_and_searches_with_beams
     assert found[0]["log_prob"] >= found[1]["log_prob"] or found[0]["num_tokens"] != found[1]["num_tokens"]
     code, _, err = run("generate", "tiny_gru", "--beams", "3", "--temperature", "1")
     assert code == 2
-    assert "set temperature to 0" in err
+    assert "--beams 3 searches for the most probable text and draws nothing: set --temperature to 0" in err
     assert "Value error" not in err
+    code, _, err = run("generate", "tiny_gru", "--length-penalty", "0.6")
+    assert code == 2
+    assert "--length-penalty is of beam search: set --beams to 2 or more, or leave it out" in err
+    code, _, err = run("generate", "tiny_gru", "--beams", "2", "--num", "3")
+    assert code == 6
+    assert "3 texts are asked for and 2 beams followed: follow as many." in err
     code, _, err = run("generate", "tiny_gru", "--stop", "")
     assert code == 2
     assert "--stop: " in err
