@@ -162,7 +162,10 @@ class Session:
         return Checkpoint(tensors, state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Become what the checkpoint holds; `environment` stays that of this process."""
+        """Become what the checkpoint holds; `environment` stays that of this process.
+
+        Its tensors may be views of a file: all of them are copied, for the file goes when two later ones are there.
+        """
         tensors, state = checkpoint.tensors, checkpoint.state
         weights = below("model.", tensors)
         for name, tensor in self.model.state_dict().items():
@@ -172,7 +175,7 @@ class Session:
             kept = below("average.", tensors)
             for name, tensor in self.average.items():
                 fill(tensor, kept[name])
-        self.best_weights = below("best.", tensors) or None
+        self.best_weights = {name: tensor.clone() for name, tensor in below("best.", tensors).items()} or None
         rng = f"rng.cpu.{self.world.rank}"
         if rng in tensors:  # another number of processes has other generators: those seeded at the start stay
             torch.set_rng_state(tensors[rng])

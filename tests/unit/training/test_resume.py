@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -11,6 +12,7 @@ from lm_pipeline.training import checkpoint
 from lm_pipeline.training.beginning import begin
 from lm_pipeline.training.curve import read_curve
 from lm_pipeline.training.loop import train
+from lm_pipeline.training.optimizers import optimizer_tensors
 from lm_pipeline.training.plan import TokenStream
 from tests.unit.training.conftest import SPECS
 from tests.unit.training.interrupted import assert_same_training, curve, stop_at
@@ -160,6 +162,53 @@ def test_a_carried_state_lies_in_memory_as_if_it_had_been_computed(
     assert all(tensor.data_ptr() % 64 == 0 for state in states for tensor in state.tensors)
     train(cut, listener)
     assert_same_training(whole, cut)
+
+
+def tensors_of(session):
+    """All that a session computes with or publishes, by name."""
+    found = {f"model.{name}": tensor for name, tensor in session.model.state_dict().items()}
+    for kind, tensors in (
+        ("optimizer", optimizer_tensors(session.optimizers, session.model)),
+        ("average", session.average),
+        ("best", session.best_weights),
+        *(
+            (f"replica {i}", dict(r.named_parameters()))
+            for i, r in enumerate(getattr(session.replicas, "replicas", []))
+        ),
+        *((f"carried {i}", dict(enumerate(state.tensors))) for i, state in enumerate(session.carried) if state),
+    ):
+        found |= {f"{kind}.{name}": tensor for name, tensor in tensors.items()}
+    return found
+
+
+def assert_lies_as_if_nothing_had_happened(job, listener, folder):
+    stop_at(listener, 4)
+    before, interrupted = train(job, listener)
+    assert interrupted
+    listener.at_point = None
+    after = begin(job, listener)
+    ours, theirs = tensors_of(after), tensors_of(before)
+    assert ours.keys() == theirs.keys()
+    assert {name: tensor.data_ptr() % 64 for name, tensor in ours.items()} == dict.fromkeys(ours, 0)
+    assert str(folder) not in Path("/proc/self/maps").read_text("utf-8"), "a tensor is a view of a file"
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_all_that_a_resume_goes_on_with_lies_in_memory_as_without_one(form, optimizer, make_job, listener, tmp_path):
+    """MKL's products depend on where their factors begin; in a checkpoint's file a tensor begins anywhere."""
+    settings = {"optimizer": optimizer, "average_decay": 0.9, "accumulation": 2, "validation_interval": 2}
+    assert_lies_as_if_nothing_had_happened(make_job(form, tmp_path, **settings), listener, tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_replicas_lie_in_memory_as_without_a_resume(precision, make_job, listener, tmp_path):
+    settings = {"thread_sharing": "rows", "num_threads": 2, "average_decay": 0.9, "validation_interval": 2}
+    job = make_job("gru", tmp_path, **settings, precision=precision)
+    job = dataclasses.replace(job, spec=SPECS["gru"].model_copy(update={"dropout": 0.0}))
+    try:
+        assert_lies_as_if_nothing_had_happened(job, listener, tmp_path)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_a_finished_training_is_not_trained_again(make_job, listener, tmp_path):
