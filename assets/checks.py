@@ -95,7 +95,7 @@ def _repeated_accounting(artifact: Artifact) -> Verdict:
     """The characters that are taken out, counted anew from the texts that are left."""
     import polars as pl
 
-    from lm_pipeline.corpus.cuts import without_cuts
+    from lm_pipeline.corpus.division.cuts import without_cuts
     from lm_pipeline.corpus.documents import clean_parts, read_documents
 
     if "repeated.parquet" not in artifact.manifest["files"]:

@@ -24,8 +24,8 @@ clean_corpus = dg.define_asset_job(
 )
 def raw_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Compare each watched corpus's files with what the last tick saw, then with what is materialized."""
-    from lm_pipeline.corpus.path_source import has_files, unread_in_raw
-    from lm_pipeline.corpus.sources import fingerprint
+    from lm_pipeline.corpus.raw.path_source import has_files, unread_in_raw
+    from lm_pipeline.corpus.raw.sources import fingerprint
 
     project = load_project()
     home = project.home.require_initialised()

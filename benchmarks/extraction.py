@@ -26,7 +26,7 @@ from measuring import cpu_seconds, peer_python, replace_table, write_result
 from resiliparse.extract.html2text import extract_plain_text
 
 from lm_pipeline.corpus.extraction.pages import extract_page
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lm_pipeline.corpus.normalisation import normalised
+from lm_pipeline.corpus.text.normalisation import normalised
 
 
 def english(data: Path) -> dict[str, list[str]]:

@@ -24,16 +24,16 @@ from filter_documents import chinese, english, table
 from measuring import ROOT, cpu_seconds, peer_python, replace_table, write_result
 
 sys.path.insert(0, str(ROOT))
-from lm_pipeline.corpus.blocklist import count_blocked
 from lm_pipeline.corpus.cleaning import without_rule_lines
-from lm_pipeline.corpus.decisions import decide, decide_part
 from lm_pipeline.corpus.document_tables import DECISIONS, ROW_DIGEST, STATISTICS, TABLES, TableWriter
-from lm_pipeline.corpus.filters import RULES, with_statistics
-from lm_pipeline.corpus.line_rules import CITATION
 from lm_pipeline.corpus.personal_data.find import KINDS
 from lm_pipeline.corpus.personal_data.redaction import redacted
+from lm_pipeline.corpus.quality.blocklist import count_blocked
+from lm_pipeline.corpus.quality.decisions import decide, decide_part
+from lm_pipeline.corpus.quality.filters import RULES, with_statistics
+from lm_pipeline.corpus.quality.line_rules import CITATION
 from lm_pipeline.specs.cleaning import Blocklist, Cleaning, LineRules, PersonalData, RuleSet
-from tests.unit.corpus.reference_statistics import sentences_of_line, tokens_of
+from tests.unit.corpus.quality.reference_statistics import sentences_of_line, tokens_of
 
 PEER = (
     "datatrove", "datatrove==0.10.1", "xxhash==3.8.2", "pyarrow", "orjson", "spacy==3.8.18", "jieba==0.42.1", "nltk",

@@ -24,9 +24,9 @@ from filter_documents import chinese, english
 from filters import PEER
 from measuring import ROOT, cpu_seconds, peer_python, replace_table, write_result
 
-from lm_pipeline.corpus.decisions import decide_part
 from lm_pipeline.corpus.documents import clean_part, merge_summaries, plan_parts
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.quality.decisions import decide_part
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.cleaning import Cleaning
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from measuring import cpu_seconds, replace_table, write_result
 
-from lm_pipeline.corpus.language import identify_language
+from lm_pipeline.corpus.text.language import identify_language
 
 # The Declaration of Human Rights: files of `udhr2.zip` (ISO 639-3) and the code that is right for them. Languages that
 # lid.176 does not know are left out.

@@ -24,8 +24,8 @@ import xxhash
 from measuring import ROOT, peer_python, write_result
 
 from lm_pipeline.corpus.document_tables import DOCUMENTS, TableWriter
-from lm_pipeline.corpus.duplicates import Part, find_duplicates
-from lm_pipeline.corpus.minhash import write_signatures
+from lm_pipeline.corpus.similarity.duplicates import Part, find_duplicates
+from lm_pipeline.corpus.similarity.minhash import write_signatures
 from lm_pipeline.specs.dataset import Duplicates
 
 SPEC = Duplicates()

@@ -18,8 +18,8 @@ import polars as pl
 from measuring import cpu_seconds, replace_table, write_result
 from personal_data_sets import CHINESE, ENGLISH, Example, filled, generated, written_oddly
 
-from lm_pipeline.corpus.normalisation import normalise
 from lm_pipeline.corpus.personal_data.find import KINDS, find
+from lm_pipeline.corpus.text.normalisation import normalise
 
 _NAMES = {
     "PHONE_NUMBER": "phone", "CREDIT_CARD": "credit_card", "IP_ADDRESS": "ip_address", "EMAIL_ADDRESS": "email",

@@ -30,7 +30,7 @@ from personal_data_values import (
     url_with_token,
 )
 
-from lm_pipeline.corpus.normalisation import normalise
+from lm_pipeline.corpus.text.normalisation import normalise
 
 
 class Example(NamedTuple):

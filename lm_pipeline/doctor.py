@@ -80,7 +80,7 @@ def _declarations(home: Home) -> Finding:
 
 
 def _raw(home: Home) -> Finding:
-    from lm_pipeline.corpus.path_source import unread_in_raw
+    from lm_pipeline.corpus.raw.path_source import unread_in_raw
     from lm_pipeline.project import load_project
 
     try:

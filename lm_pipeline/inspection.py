@@ -18,7 +18,7 @@ def inspect_corpus(project: Project, name: str) -> dict[str, Any]:
         MissingArtifactError: there is no such corpus, or it is not materialized.
     """
     from lm_pipeline.corpus.documents import clean_parts
-    from lm_pipeline.corpus.profile import profile_corpus
+    from lm_pipeline.corpus.quality.profile import profile_corpus
 
     artifact, parts = _cleaned(project, name)
     page = Store(project.home.artifacts).ref(f"corpus_statistics/{name}")
@@ -39,7 +39,7 @@ def inspect_documents(
         MissingArtifactError: there is no such corpus, or it is not materialized.
     """
     from lm_pipeline.corpus.documents import clean_parts
-    from lm_pipeline.corpus.profile import draw_documents, draw_quarantined
+    from lm_pipeline.corpus.quality.profile import draw_documents, draw_quarantined
 
     artifact, parts = _cleaned(project, name)
     if rejected is not None:

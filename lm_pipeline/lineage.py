@@ -53,7 +53,7 @@ def trace_token(store: Store, shards: Artifact, offset: int) -> dict[str, Any]:
     Raises:
         InputError: there is no such token.
     """
-    from lm_pipeline.corpus.raw_files import raw_path
+    from lm_pipeline.corpus.raw.raw_files import raw_path
     from lm_pipeline.tokenization.loading import load_tokenizer, tokenizer_file
     from lm_pipeline.tokenization.shards import Shard
 

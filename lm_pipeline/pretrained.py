@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from lm_pipeline.corpus.digest_cache import digest_files
+from lm_pipeline.corpus.raw.digest_cache import digest_files
 from lm_pipeline.errors import InputError, UnavailableError
 from lm_pipeline.home import Home
 from lm_pipeline.specs.pretrained import Pretrained

@@ -55,7 +55,7 @@ def _check_custom_rules(declarations: Declarations) -> None:
     problems = []
     for name, spec in declarations.corpora.items():
         for number, rule in enumerate(spec.cleaning.custom):
-            from lm_pipeline.corpus.custom_rules import check_custom  # slow to import, and few have such rules
+            from lm_pipeline.corpus.quality.custom_rules import check_custom  # slow to import, and few have such rules
 
             if problem := check_custom(rule):
                 path = declarations.files["assets.Corpus", name]

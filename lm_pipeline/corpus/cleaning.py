@@ -7,20 +7,20 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from lm_pipeline.corpus.blocklist import count_blocked
-from lm_pipeline.corpus.chinese_script import chinese_script, converted
 from lm_pipeline.corpus.document_tables import DOCUMENTS, REMOVAL, ROW_DIGEST, STATISTICS, row_digests
 from lm_pipeline.corpus.extraction.parsed import Removal
-from lm_pipeline.corpus.filters import choose_profile, with_statistics
-from lm_pipeline.corpus.language import identify_language
-from lm_pipeline.corpus.line_rules import without_lines
-from lm_pipeline.corpus.list_columns import empty_lists, lists_by_row
-from lm_pipeline.corpus.mojibake import mended
-from lm_pipeline.corpus.normalisation import normalised
 from lm_pipeline.corpus.personal_data.redaction import redacted
+from lm_pipeline.corpus.quality.blocklist import count_blocked
+from lm_pipeline.corpus.quality.filters import choose_profile, with_statistics
+from lm_pipeline.corpus.quality.line_rules import without_lines
+from lm_pipeline.corpus.quality.list_columns import empty_lists, lists_by_row
+from lm_pipeline.corpus.quality.url_rules import measure_urls
 from lm_pipeline.corpus.readers.records import ROLES, Record
-from lm_pipeline.corpus.scripts import count_scripts
-from lm_pipeline.corpus.url_rules import measure_urls
+from lm_pipeline.corpus.text.chinese_script import chinese_script, converted
+from lm_pipeline.corpus.text.language import identify_language
+from lm_pipeline.corpus.text.mojibake import mended
+from lm_pipeline.corpus.text.normalisation import normalised
+from lm_pipeline.corpus.text.scripts import count_scripts
 from lm_pipeline.specs.cleaning import Blocklist, Cleaning, UrlRules
 from lm_pipeline.specs.corpus import CorpusSpec
 

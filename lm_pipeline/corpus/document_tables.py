@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lm_pipeline.corpus.personal_data.redaction import COUNTS as PERSONAL_DATA
+from lm_pipeline.corpus.quality.url_rules import COLUMNS as URLS
 from lm_pipeline.corpus.tables import slices_of_bytes
-from lm_pipeline.corpus.url_rules import COLUMNS as URLS
 
 TOP_NGRAMS = (2, 3, 4)
 """Lengths, in words, of the n-grams of which the most frequent one is measured."""

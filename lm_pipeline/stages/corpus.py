@@ -20,12 +20,12 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
     """The nodes of a corpus."""
 
     def outside(home: Home) -> Mapping[str, Any]:
-        from lm_pipeline.corpus.sources import identify
+        from lm_pipeline.corpus.raw.sources import identify
 
         return identify(spec.source, home)
 
     def lists(home: Home) -> Mapping[str, Any]:
-        from lm_pipeline.corpus.word_lists import list_digests
+        from lm_pipeline.corpus.quality.word_lists import list_digests
 
         return list_digests(spec.cleaning, home)
 
@@ -65,8 +65,8 @@ def corpus_nodes(name: str, spec: CorpusSpec) -> list[Node]:
 
 
 def _write_raw(spec: CorpusSpec, build: Build) -> None:
-    from lm_pipeline.corpus.sources import fetch
-    from lm_pipeline.corpus.url_source import Earlier
+    from lm_pipeline.corpus.raw.sources import fetch
+    from lm_pipeline.corpus.raw.url_source import Earlier
 
     before = build.previous
     earlier = Earlier(
@@ -89,9 +89,9 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
     Parts that exist for the same bytes and the same cleaning are reused, whatever the thresholds: then nothing is read
     but statistics.
     """
-    from lm_pipeline.corpus.decisions import decide_part
     from lm_pipeline.corpus.documents import decisions_file, merge_summaries, plan_parts, write_plan
-    from lm_pipeline.corpus.raw_files import raw_files
+    from lm_pipeline.corpus.quality.decisions import decide_part
+    from lm_pipeline.corpus.raw.raw_files import raw_files
 
     table = build.inputs["raw"].path("files.parquet")
     parts = plan_parts(raw_files(table), spec, _previous_parts(build), read_alike=_is_read_alike(name, spec, build))
@@ -126,7 +126,7 @@ def _write_documents(name: str, spec: CorpusSpec, build: Build) -> None:
 def _write_statistics(name: str, build: Build) -> None:
     """What people look at of a corpus: numbers and samples as JSON and as a page."""
     from lm_pipeline.corpus.documents import clean_parts
-    from lm_pipeline.corpus.profile import profile_corpus
+    from lm_pipeline.corpus.quality.profile import profile_corpus
     from lm_pipeline.reports.corpus_page import write_corpus_page
 
     documents, folder = build.inputs["documents"], build.staging.path

@@ -108,7 +108,7 @@ def _quality_node(spec: DatasetSpec, whole: Mapping[str, Any], node: Callable[..
 
 
 def _write_quality_model(spec: QualityModel, build: Build) -> None:
-    from lm_pipeline.corpus.quality_model import train_quality_model
+    from lm_pipeline.corpus.quality.quality_model import train_quality_model
 
     good, bad = (read_corpora(build, [f"documents_{corpus}" for corpus in side]) for side in (spec.good, spec.bad))
     summary = train_quality_model(good, bad, spec, build.staging.path)
@@ -142,7 +142,7 @@ def first_hits(contamination: Path, num: int) -> list[dict[str, Any]]:
     """
     import polars as pl
 
-    from lm_pipeline.corpus.decontamination import MAX_NAMED
+    from lm_pipeline.corpus.contamination.decontamination import MAX_NAMED
 
     rows = pl.scan_parquet(contamination).head(num * MAX_NAMED)
     return rows.unique("document_id", keep="first", maintain_order=True).head(num).collect().to_dicts()

@@ -34,7 +34,7 @@ def as_cut(documents: "pl.LazyFrame", splits: Artifact) -> "pl.LazyFrame":
     """Documents without the text that other ones have, where the splits say what that is."""
     import polars as pl
 
-    from lm_pipeline.corpus.cuts import without_cuts
+    from lm_pipeline.corpus.division.cuts import without_cuts
 
     has_cuts = REPEATED in splits.manifest["files"]
     return without_cuts(documents, pl.scan_parquet(splits.path(REPEATED))) if has_cuts else documents
@@ -48,7 +48,7 @@ def documents_with_splits(spec: DatasetSpec, build: Build, *columns: str) -> "It
     """
     import polars as pl
 
-    from lm_pipeline.corpus.splits import with_splits
+    from lm_pipeline.corpus.division.splits import with_splits
 
     splits = build.inputs["splits"]
     documents = as_cut(documents_of(spec, build), splits).select("document_id", *columns)

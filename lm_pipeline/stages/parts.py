@@ -27,7 +27,7 @@ from lm_pipeline.stages.progress import Progress
 
 if TYPE_CHECKING:
     from lm_pipeline.corpus.documents import Part
-    from lm_pipeline.corpus.raw_files import RawFile
+    from lm_pipeline.corpus.raw.raw_files import RawFile
 
 ENGINES = ("processes", "ray")
 PARALLEL_BYTES = 16 * 1024 * 1024
@@ -85,8 +85,8 @@ def build_part(builder: PartBuilder, part: "Part") -> Artifact:
         BusyError: another process has been building the part for ten minutes.
     """
     from lm_pipeline.corpus.documents import clean_part
-    from lm_pipeline.corpus.sources import verify_files
-    from lm_pipeline.corpus.word_lists import with_lists
+    from lm_pipeline.corpus.quality.word_lists import with_lists
+    from lm_pipeline.corpus.raw.sources import verify_files
 
     started = time.time()
     files, home, spec = _files(builder.files), Home(Path(builder.home)), CorpusSpec(**builder.spec)
@@ -278,6 +278,6 @@ def _build(builder: PartBuilder, part: "Part") -> None:
 
 @functools.lru_cache(maxsize=1)
 def _files(table: str) -> "Mapping[str, RawFile]":
-    from lm_pipeline.corpus.raw_files import raw_files
+    from lm_pipeline.corpus.raw.raw_files import raw_files
 
     return {file.path: file for file in raw_files(Path(table))}

@@ -25,7 +25,7 @@ AGAINST = "against:"
 
 def write_splits(name: str, spec: DatasetSpec, build: Build) -> None:
     """Split what is unique. The ledger, which only grows, has a ref of its own and goes into the lineage by digest."""
-    from lm_pipeline.corpus.splits import split_documents
+    from lm_pipeline.corpus.division.splits import split_documents
 
     return_memory()
     unique, evaluation = build.inputs["unique"], _evaluation_corpora(build)

@@ -32,8 +32,8 @@ def parts_of(spec: DatasetSpec) -> tuple[Stage, ...]:
 def write_unique(spec: DatasetSpec, build: Build) -> None:
     """Describe each part once, then find what is equal among all of them."""
     from lm_pipeline.corpus.documents import clean_parts
-    from lm_pipeline.corpus.duplicates import Part, find_duplicates
-    from lm_pipeline.corpus.repeated_text import UnitFiles, find_repeated_text
+    from lm_pipeline.corpus.similarity.duplicates import Part, find_duplicates
+    from lm_pipeline.corpus.similarity.repeated_text import UnitFiles, find_repeated_text
 
     return_memory()
     parts: dict[str, list[Part]] = {}
@@ -104,17 +104,17 @@ def _describe_part(part: Artifact, spec: DatasetSpec, build: Build) -> dict[str,
 
         return build.store.build(stage, {"part": part, **more}, fields, write, wait_seconds=600)[0]
 
-    from lm_pipeline.corpus.minhash import write_signatures
+    from lm_pipeline.corpus.similarity.minhash import write_signatures
 
     fields = near.model_dump(mode="json", exclude={"threshold"}) if near else {}
     described = {"signatures": made(versions.SIGNATURES, fields, lambda out: write_signatures(documents, near, out))}
     if repeated:
-        from lm_pipeline.corpus.repeated_text import write_units
+        from lm_pipeline.corpus.similarity.repeated_text import write_units
 
         fields = repeated.model_dump(mode="json")
         described["units"] = made(versions.TEXT_UNITS, fields, lambda out: write_units(documents, repeated, out))
     if spec.quality:
-        from lm_pipeline.corpus.quality_model import Scorer, write_scores
+        from lm_pipeline.corpus.quality.quality_model import Scorer, write_scores
 
         model = build.inputs["quality_model"]
         scorer = functools.partial(Scorer.load, model.path("model.safetensors"))

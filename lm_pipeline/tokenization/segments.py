@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus.code_points import decode
+from lm_pipeline.corpus.text.code_points import decode
 from lm_pipeline.tokenization.hashing import MIX, first_slot, next_slot
 
 _MAX_IDS = 1 << 22

@@ -57,7 +57,7 @@ def write_shards(documents: Iterator["pl.DataFrame"], tokenizer: Tokenizer, out:
         `preview` (pieces of the first 200 training tokens); `dtype`; `vocab_size`.
     """
     from lm_pipeline.corpus.tables import slices_of_bytes
-    from lm_pipeline.corpus.utf8 import utf8_buffers
+    from lm_pipeline.corpus.text.utf8 import utf8_buffers
     from lm_pipeline.tokenization.framing import Framing
 
     tokenizer.controls.write(out)
@@ -94,7 +94,7 @@ def _write_batch(
     batch: "pl.DataFrame", ids: np.ndarray, begins: np.ndarray, framing: "Framing", writers: "dict[str, _SplitWriter]"
 ) -> tuple[int, int]:
     """Append a batch to its splits: how many documents have none, and how many do not spell their text."""
-    from lm_pipeline.corpus.utf8 import utf8_buffers
+    from lm_pipeline.corpus.text.utf8 import utf8_buffers
 
     texts, splits = utf8_buffers(batch["text"]), batch["split"]
     failures = 0

@@ -22,7 +22,7 @@ def keys(heading: str) -> list[str]:
 
 def test_tables_of_a_corpus():
     from lm_pipeline.corpus.document_tables import DECISIONS, TABLES
-    from lm_pipeline.corpus.raw_files import SCHEMA
+    from lm_pipeline.corpus.raw.raw_files import SCHEMA
 
     assert columns("### `files.parquet`") == SCHEMA.names
     for name, schema in TABLES.items():
@@ -31,15 +31,22 @@ def test_tables_of_a_corpus():
 
 
 def test_tables_of_a_dataset(tmp_path):
-    from lm_pipeline.corpus.cuts import CUTS
-    from lm_pipeline.corpus.decontamination import TABLES as CONTAMINATION
-    from lm_pipeline.corpus.duplicates import UNIQUE, Part, find_duplicates
-    from lm_pipeline.corpus.minhash import write_signatures
-    from lm_pipeline.corpus.near_duplicates import VERDICTS
-    from lm_pipeline.corpus.quality_model import SCORES
-    from lm_pipeline.corpus.repeated_text import COUNTS, REPEATED, UNITS, UnitFiles, find_repeated_text, write_units
-    from lm_pipeline.corpus.split_ledger import LEDGER_SCHEMA
-    from lm_pipeline.corpus.splits import split_documents
+    from lm_pipeline.corpus.contamination.decontamination import TABLES as CONTAMINATION
+    from lm_pipeline.corpus.division.cuts import CUTS
+    from lm_pipeline.corpus.division.split_ledger import LEDGER_SCHEMA
+    from lm_pipeline.corpus.division.splits import split_documents
+    from lm_pipeline.corpus.quality.quality_model import SCORES
+    from lm_pipeline.corpus.similarity.duplicates import UNIQUE, Part, find_duplicates
+    from lm_pipeline.corpus.similarity.minhash import write_signatures
+    from lm_pipeline.corpus.similarity.near_duplicates import VERDICTS
+    from lm_pipeline.corpus.similarity.repeated_text import (
+        COUNTS,
+        REPEATED,
+        UNITS,
+        UnitFiles,
+        find_repeated_text,
+        write_units,
+    )
     from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, RepeatedText, Split
     from lm_pipeline.tokenization.shards import SCHEMA as SHARD
 
@@ -90,7 +97,7 @@ def test_tables_of_a_dataset(tmp_path):
 
 
 def test_rules_are_those_of_the_filters():
-    from lm_pipeline.corpus.filters import GENERAL_RULES, RULES
+    from lm_pipeline.corpus.quality.filters import GENERAL_RULES, RULES
 
     listed = re.search(r"^Rules: (.*?)\n\n", text(PAGE), re.MULTILINE | re.DOTALL)
     assert listed

@@ -6,7 +6,7 @@ PAGE = "docs/filters.md"
 
 
 def test_the_table_of_rules_has_every_rule_with_its_thresholds():
-    from lm_pipeline.corpus.filters import RULES
+    from lm_pipeline.corpus.quality.filters import RULES
     from lm_pipeline.specs.cleaning import PROFILES
 
     def shown(profile: str, threshold: str) -> str:

@@ -36,7 +36,7 @@ from lm_pipeline.corpus import (
     word_lists,  # noqa: F401
 )
 from lm_pipeline.corpus.documents import clean, plan
-from lm_pipeline.corpus.equal_keys import first_of_equal
+from lm_pipeline.corpus.similarity.equal_keys import first_of_equal
 from lm_pipeline.graph import Graph, materialize, upstream
 from lm_pipeline.home import Home
 from lm_pipeline.project import build_graph

@@ -32,9 +32,9 @@ def document_part(folder: Path) -> str:
     """Clean and judge records in two languages: mended, masked, short, symbolic, empty and unreadable ones."""
     import polars as pl
 
-    from lm_pipeline.corpus.decisions import decide_part
     from lm_pipeline.corpus.documents import clean_part, plan_parts
-    from lm_pipeline.corpus.raw_files import RawFile
+    from lm_pipeline.corpus.quality.decisions import decide_part
+    from lm_pipeline.corpus.raw.raw_files import RawFile
     from lm_pipeline.specs.cleaning import Cleaning, PersonalData
     from lm_pipeline.specs.corpus import CorpusSpec, Fields, PathSource
 
@@ -99,7 +99,7 @@ def _digest_rows(path: Path) -> str:
 
 def signatures(folder: Path) -> str:
     """Sketch documents in English and Chinese, and ones too short for a shingle."""
-    from lm_pipeline.corpus.minhash import write_signatures
+    from lm_pipeline.corpus.similarity.minhash import write_signatures
     from lm_pipeline.specs.dataset import NearDuplicates
 
     write_signatures(_dataset(folder), NearDuplicates(), folder)
@@ -111,9 +111,9 @@ def unique_documents(folder: Path) -> str:
     import polars as pl
 
     from lm_pipeline.corpus.document_tables import TableWriter
-    from lm_pipeline.corpus.duplicates import Part, find_duplicates
-    from lm_pipeline.corpus.minhash import write_signatures
-    from lm_pipeline.corpus.repeated_text import UnitFiles, find_repeated_text, write_units
+    from lm_pipeline.corpus.similarity.duplicates import Part, find_duplicates
+    from lm_pipeline.corpus.similarity.minhash import write_signatures
+    from lm_pipeline.corpus.similarity.repeated_text import UnitFiles, find_repeated_text, write_units
     from lm_pipeline.specs.dataset import Duplicates, NearDuplicates, RepeatedText
 
     documents = pl.read_parquet(_dataset(folder))
@@ -140,7 +140,7 @@ def unique_documents(folder: Path) -> str:
 
 def text_units(folder: Path) -> str:
     """Hash the paragraphs of the same documents."""
-    from lm_pipeline.corpus.repeated_text import write_units
+    from lm_pipeline.corpus.similarity.repeated_text import write_units
     from lm_pipeline.specs.dataset import RepeatedText
 
     write_units(_dataset(folder), RepeatedText(), folder)
@@ -151,7 +151,7 @@ def quality_model(folder: Path) -> str:
     """Train on sentences in both languages against lists; scores to three decimals."""
     import polars as pl
 
-    from lm_pipeline.corpus.quality_model import Scorer, train_quality_model
+    from lm_pipeline.corpus.quality.quality_model import Scorer, train_quality_model
     from lm_pipeline.specs.dataset import QualityModel
 
     _examples(folder)
@@ -179,7 +179,7 @@ def quality_scores(folder: Path) -> str:
     """Score the documents of the dataset by that model."""
     import polars as pl
 
-    from lm_pipeline.corpus.quality_model import Scorer, write_scores
+    from lm_pipeline.corpus.quality.quality_model import Scorer, write_scores
 
     quality_model(folder)
     write_scores(_dataset(folder), Scorer.load(folder / "model.safetensors"), folder)
@@ -190,7 +190,7 @@ def quality_scores(folder: Path) -> str:
 def _split(folder: Path) -> None:
     import polars as pl
 
-    from lm_pipeline.corpus.splits import split_documents
+    from lm_pipeline.corpus.division.splits import split_documents
     from lm_pipeline.specs.dataset import Decontamination, Split
 
     unique_documents(folder)
@@ -201,7 +201,7 @@ def _split(folder: Path) -> None:
 
 def splits(folder: Path) -> str:
     """Split six documents, two of which repeat evaluation text, and record the witnesses."""
-    from lm_pipeline.corpus.decontamination import TABLES
+    from lm_pipeline.corpus.contamination.decontamination import TABLES
 
     _split(folder)
     return "".join(_digest_rows(folder / f"{name}.parquet") for name in ("splits", *TABLES))

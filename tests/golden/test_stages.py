@@ -6,7 +6,7 @@ from lm_pipeline.stages.versions import STAGES
 UNGUARDED = {
     "raw_documents": "copies or lists files; tests/unit/corpus/test_*source*.py",
     "documents": "an index of document_part; its digest is that of their rows",
-    "corpus_statistics": "a page for people, no input of anything; tests/unit/corpus/test_profile.py",
+    "corpus_statistics": "a page for people, no input of anything; tests/unit/corpus/quality/test_profile.py",
     "statistics": "the same; tests/unit/reports/test_dataset_page.py",
     "baselines": "floats of the n-gram model that `checkpoint` guards",
     "evaluation": "floats of a model; tests/unit/evaluation compares them with a plain computation",

@@ -12,7 +12,7 @@ import polars as pl
 from lm_pipeline.corpus.cleaning import clean_records
 from lm_pipeline.corpus.document_tables import QUARANTINE, TABLES, TableWriter, hex_digest, row_digests, sum_digests
 from lm_pipeline.corpus.documents.plan import Part, Slice
-from lm_pipeline.corpus.raw_files import RawFile, member_path
+from lm_pipeline.corpus.raw.raw_files import RawFile, member_path
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.corpus.readers.records import ROLES, Quarantined, Record
 from lm_pipeline.digests import digest_file

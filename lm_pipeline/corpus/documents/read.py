@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from lm_pipeline.artifacts import Artifact
 from lm_pipeline.corpus.document_tables import DECISIONS, DOCUMENTS, STATISTICS
-from lm_pipeline.corpus.raw_files import raw_path
+from lm_pipeline.corpus.raw.raw_files import raw_path
 
 
 @dataclass(frozen=True)

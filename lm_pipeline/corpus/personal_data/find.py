@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import polars as pl
 
-from lm_pipeline.corpus.normalisation import FULL_WIDTH_FORMS
 from lm_pipeline.corpus.personal_data.chinese_id import CHINESE_ID
 from lm_pipeline.corpus.personal_data.credit_card import CREDIT_CARD
 from lm_pipeline.corpus.personal_data.email_address import EMAIL
@@ -19,6 +18,7 @@ from lm_pipeline.corpus.personal_data.passport import PASSPORT
 from lm_pipeline.corpus.personal_data.phone import PHONE
 from lm_pipeline.corpus.personal_data.secret import SECRET
 from lm_pipeline.corpus.personal_data.url_with_token import URL_WITH_TOKEN
+from lm_pipeline.corpus.text.normalisation import FULL_WIDTH_FORMS
 
 KINDS = (URL_WITH_TOKEN, SECRET, EMAIL, IBAN, CHINESE_ID, CREDIT_CARD, IP_ADDRESS, PASSPORT, PHONE)
 """Every kind. Where two find the same characters, the earlier one has them: it is the more specific."""

@@ -21,7 +21,7 @@ from zipfile import BadZipFile
 
 import xxhash
 
-from lm_pipeline.corpus.patterns import is_temporary
+from lm_pipeline.corpus.raw.patterns import is_temporary
 from lm_pipeline.corpus.readers.compression import CHUNK, DamagedStreamError, is_disk_fault
 from lm_pipeline.corpus.readers.name_charsets import NameCharsets
 from lm_pipeline.corpus.readers.opened import Opened, open_stream

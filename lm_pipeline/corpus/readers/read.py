@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from lm_pipeline.corpus.raw_files import RawFile, member_path
+from lm_pipeline.corpus.raw.raw_files import RawFile, member_path
 from lm_pipeline.corpus.readers import (
     apart,
     arrow,

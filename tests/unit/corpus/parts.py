@@ -7,8 +7,8 @@ import polars as pl
 import xxhash
 
 from lm_pipeline.corpus.document_tables import TableWriter
-from lm_pipeline.corpus.duplicates import Part
-from lm_pipeline.corpus.minhash import write_signatures
+from lm_pipeline.corpus.similarity.duplicates import Part
+from lm_pipeline.corpus.similarity.minhash import write_signatures
 from lm_pipeline.specs.dataset import Duplicates
 
 

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lm_pipeline.corpus import shingle_store
 from lm_pipeline.corpus.columns import Columns
+from lm_pipeline.corpus.division.splits import split_documents
 from lm_pipeline.corpus.document_tables import DOCUMENTS
 from lm_pipeline.corpus.documents import in_order
-from lm_pipeline.corpus.duplicates import Part, find_duplicates
-from lm_pipeline.corpus.minhash import write_signatures
-from lm_pipeline.corpus.splits import split_documents
+from lm_pipeline.corpus.similarity import shingle_store
+from lm_pipeline.corpus.similarity.duplicates import Part, find_duplicates
+from lm_pipeline.corpus.similarity.minhash import write_signatures
 from lm_pipeline.specs.dataset import Decontamination, Duplicates, Split
 from tests.unit.corpus.parts import write_documents
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lm_pipeline.corpus.cleaning import clean_records
-from lm_pipeline.corpus.decisions import decide
+from lm_pipeline.corpus.quality.decisions import decide
 from lm_pipeline.corpus.readers.records import Record
 from lm_pipeline.specs.cleaning import Blocklist, Cleaning, PersonalData, UrlRules
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource

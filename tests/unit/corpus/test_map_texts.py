@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lm_pipeline.corpus.columns import Columns, write_columns
 from lm_pipeline.corpus.document_tables import TableWriter
-from lm_pipeline.corpus.shingle_store import map_texts
+from lm_pipeline.corpus.similarity.shingle_store import map_texts
 from tests.unit.corpus.parts import named, write_documents
 
 TEXT = st.sampled_from(["", "法律", "Straße", "The law.", "一部很长的法律。" * 4000, "A long page of words. " * 9000])

@@ -14,7 +14,7 @@ import re, sys
 from pathlib import Path
 from lm_pipeline.digests import digest_file
 from lm_pipeline.corpus.documents import clean_part, plan_parts
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource, SqliteFormat
 path = Path(sys.argv[1])
 spec = CorpusSpec(source=PathSource(path="x"))

@@ -8,8 +8,8 @@ import pytest
 
 from assets.checks import CHECKS
 from lm_pipeline.artifacts import Artifact, Store
-from lm_pipeline.corpus.cuts import without_cuts
-from lm_pipeline.corpus.decontamination import MAX_NAMED
+from lm_pipeline.corpus.contamination.decontamination import MAX_NAMED
+from lm_pipeline.corpus.division.cuts import without_cuts
 from lm_pipeline.corpus.documents import clean_parts, read_documents
 from lm_pipeline.errors import InputError, MissingArtifactError, SpecError
 from lm_pipeline.freshness import status

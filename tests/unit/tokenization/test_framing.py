@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lm_pipeline.corpus.utf8 import utf8_buffers
+from lm_pipeline.corpus.text.utf8 import utf8_buffers
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
 from lm_pipeline.tokenization.framing import Framing
 from lm_pipeline.tokenization.tokenizer import BOS, EOS, Tokenizer, train_tokenizer

@@ -12,7 +12,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_pipeline.corpus.utf8 import utf8_buffers
+from lm_pipeline.corpus.text.utf8 import utf8_buffers
 from lm_pipeline.specs.dataset import Tokenizer as TokenizerSpec
 from lm_pipeline.tokenization.segments import SegmentMemo
 from lm_pipeline.tokenization.tokenizer import SPACE_MARK, Tokenizer, train_tokenizer

@@ -2,9 +2,9 @@
 
 import json
 
-from lm_pipeline.corpus.decisions import decide_part
 from lm_pipeline.corpus.documents import CleanPart, clean_part, merge_summaries, plan_parts
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.quality.decisions import decide_part
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.cleaning import Cleaning
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource, TextFormat

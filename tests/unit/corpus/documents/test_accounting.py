@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_pipeline.corpus.documents import read_documents, read_rejected
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.corpus import CorpusSpec

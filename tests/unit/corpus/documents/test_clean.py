@@ -4,7 +4,7 @@ import pytest
 from lm_pipeline.corpus.cleaning import document_id
 from lm_pipeline.corpus.document_tables import TABLES
 from lm_pipeline.corpus.documents import read_documents, read_rejected
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.digests import digest_file
 from lm_pipeline.errors import InputError
 from lm_pipeline.specs.cleaning import Cleaning, LineRules

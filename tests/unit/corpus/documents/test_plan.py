@@ -16,7 +16,7 @@ from lm_pipeline.corpus.documents import (
     read_rejected,
     write_plan,
 )
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.cleaning import Cleaning
 from tests.unit.corpus.documents.cleaned import CHINESE, ENGLISH, LINES, SPEC, cleaned, parts_of, raw, table

@@ -4,7 +4,7 @@ import polars as pl
 
 from lm_pipeline.corpus.document_tables import DOCUMENTS, ROW_DIGEST, STATISTICS, row_digests, sum_digests
 from lm_pipeline.corpus.documents import merge_summaries, plan_parts, read_documents, read_rejected
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.cleaning import Cleaning
 from tests.unit.corpus.documents.cleaned import CHINESE, ENGLISH, LINES, SPEC, cleaned, json_lines, parts_of, raw

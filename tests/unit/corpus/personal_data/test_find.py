@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from personal_data_sets import CHINESE, ENGLISH, generated
 
-from lm_pipeline.corpus.normalisation import normalise
 from lm_pipeline.corpus.personal_data.find import KINDS, find
+from lm_pipeline.corpus.text.normalisation import normalise
 from lm_pipeline.specs.cleaning import PersonalData
 from tests.unit.corpus.personal_data.examples import CASES
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.specs.cleaning import Cleaning
 from lm_pipeline.specs.corpus import AutoFormat, CorpusSpec, Extraction, Fields, PathSource

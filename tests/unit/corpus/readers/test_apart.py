@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.corpus.readers import apart
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.errors import InputError
@@ -72,7 +72,7 @@ def test_what_a_killed_process_unpacked_goes_when_the_file_is_read_again(reading
     temporary = reading.folder / "tmp"
     temporary.mkdir()
     program = (
-        "import sys; from pathlib import Path; from lm_pipeline.corpus.raw_files import RawFile;"
+        "import sys; from pathlib import Path; from lm_pipeline.corpus.raw.raw_files import RawFile;"
         " from lm_pipeline.corpus.readers.read import read_records; from lm_pipeline.specs.corpus import *;"
         " path = Path(sys.argv[1]); spec = CorpusSpec(source=PathSource(path='.'));"
         " items = read_records(RawFile(path.name, path.stat().st_size, '', path), spec); next(items);"

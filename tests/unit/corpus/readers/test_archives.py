@@ -12,7 +12,7 @@ import zipfile
 import pytest
 import zstandard
 
-from lm_pipeline.corpus.raw_files import member_path, raw_path
+from lm_pipeline.corpus.raw.raw_files import member_path, raw_path
 from lm_pipeline.corpus.readers.records import Quarantined
 from lm_pipeline.specs.corpus import TextFormat
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
-from lm_pipeline.corpus.decisions import decide_part
 from lm_pipeline.corpus.documents import clean_part, merge_summaries, plan_parts
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.quality.decisions import decide_part
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import READERS
 from lm_pipeline.digests import digest_file
 from lm_pipeline.specs.corpus import CorpusSpec

@@ -112,7 +112,7 @@ def test_ranges_read_apart_are_the_file_read_whole(reading, texts, cuts):
 MEASURE = """
 import re, sys
 from pathlib import Path
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.specs.cleaning import Cleaning
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource

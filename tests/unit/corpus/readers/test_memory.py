@@ -16,7 +16,7 @@ MEASURE = """
 import re, sys
 from collections import Counter
 from pathlib import Path
-from lm_pipeline.corpus.raw_files import RawFile
+from lm_pipeline.corpus.raw.raw_files import RawFile
 from lm_pipeline.corpus.readers.read import read_records
 from lm_pipeline.specs.corpus import CorpusSpec, PathSource, TextFormat
 path = Path(sys.argv[1])

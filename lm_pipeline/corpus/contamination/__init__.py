@@ -1,0 +1,1 @@
+"""Training text that overlaps text of an evaluation."""

@@ -1,0 +1,1 @@
+"""Splits: what is trained on, what is evaluated on, and how that lasts while text grows."""

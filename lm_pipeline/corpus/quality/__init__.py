@@ -1,0 +1,1 @@
+"""Which documents are kept: statistics, rules, lists, a model of quality."""

@@ -1,0 +1,1 @@
+"""Where raw text comes from: sources, and the listing of their files."""

@@ -1,0 +1,1 @@
+"""Documents and paragraphs that repeat others, exactly or nearly."""

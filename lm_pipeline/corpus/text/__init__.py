@@ -1,0 +1,1 @@
+"""What characters and words are: scripts, languages, normal forms, dates."""
