@@ -20,23 +20,26 @@ import pyarrow.parquet as pq
 import zstandard
 
 from lm_pipeline.artifacts import Store
-from lm_pipeline.corpus import (
-    character_classes,
-    decisions,  # noqa: F401 - what a run imports where it needs it, a server of forks has imported before
-    decontamination,  # noqa: F401
-    digest_cache,
-    downloads,
-    duplicates,  # noqa: F401
-    repeated_text,  # noqa: F401
-    scripts,
-    shingle_store,
-    sources,  # noqa: F401
-    splits,  # noqa: F401
-    url_source,  # noqa: F401
+from lm_pipeline.corpus.contamination import decontamination  # noqa: F401 - a run imports it where it needs it, a server of forks before
+from lm_pipeline.corpus.division import splits  # noqa: F401
+from lm_pipeline.corpus.documents import clean, plan
+from lm_pipeline.corpus.quality import (
+    decisions,  # noqa: F401
     word_lists,  # noqa: F401
 )
-from lm_pipeline.corpus.documents import clean, plan
+from lm_pipeline.corpus.raw import (
+    digest_cache,
+    downloads,
+    sources,  # noqa: F401
+    url_source,  # noqa: F401
+)
+from lm_pipeline.corpus.similarity import (
+    duplicates,  # noqa: F401
+    repeated_text,  # noqa: F401
+    shingle_store,
+)
 from lm_pipeline.corpus.similarity.equal_keys import first_of_equal
+from lm_pipeline.corpus.text import character_classes, scripts
 from lm_pipeline.graph import Graph, materialize, upstream
 from lm_pipeline.home import Home
 from lm_pipeline.project import build_graph
