@@ -15,6 +15,15 @@ NASTY = (
     "<script>alert(1)</script> & the text that people have read with it, and that is to be kept of the page \x1b[2J. "
 )
 
+FUNNEL = {
+    "records_in": 44,
+    "kept": 40,
+    "rejected": 2,
+    "quarantined": 2,
+    "personal_data": {},
+    "reasons": {"gopher_short_doc": 2},
+}
+
 
 @pytest.fixture
 def cleaned(tmp_path):
@@ -56,15 +65,7 @@ def test_the_same_documents_are_drawn_in_whatever_order_parts_come(cleaned):
 def test_whatever_a_text_holds_page_and_terminal_show_it_and_do_not_obey(cleaned, tmp_path):
     parts, quarantines = cleaned
     profile = profile_corpus(parts, quarantines)
-    summary = {
-        "records_in": 44,
-        "kept": 40,
-        "rejected": 2,
-        "quarantined": 2,
-        "personal_data": {},
-        "reasons": {"gopher_short_doc": 2},
-    }
-    summary |= {"characters_in": 9000, "removals": {"page_links": 7}, "removed_characters": {"page_links": 321}}
+    summary = FUNNEL | {"characters_in": 9000, "removals": {"page_links": 7}, "removed_characters": {"page_links": 321}}
     write_corpus_page("nasty", summary, profile, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "<script" not in page
@@ -101,15 +102,7 @@ def test_a_reason_says_on_which_side_of_the_threshold_documents_are_kept(cleaned
 
 def test_the_share_beside_a_language_says_of_what(cleaned):
     profile = profile_corpus(*cleaned)
-    summary = {
-        "records_in": 44,
-        "kept": 40,
-        "rejected": 2,
-        "quarantined": 2,
-        "personal_data": {},
-        "reasons": {"gopher_short_doc": 2},
-    }
-    summary |= {"characters_in": 9000, "removals": {}, "removed_characters": {}}
+    summary = FUNNEL | {"characters_in": 9000, "removals": {}, "removed_characters": {}}
     shown = profile_text({"corpus": "中文", "summary": summary, "profile": profile})
     assert "Share rejected" in shown
     assert "Documents by cleaning profile" in shown
