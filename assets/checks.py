@@ -237,7 +237,11 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "baselines": (Check("above_unigram", "The 5-gram is better than the unigram.", _beats_unigram, blocking=False),),
     "base": (),
     "checkpoint": (
-        Check("finite_loss", "The best validation loss is finite and, after training, below uniform.", _finite_loss),
+        Check(
+            "finite_loss",
+            "The best validation loss is finite and, after training, below uniform; else lower learning_rate.",
+            _finite_loss,
+        ),
     ),
     "evaluation": (Check("scored", "The whole test split was scored, once.", _every_target),),
     "report": (),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from assets.checks import check_results
+from assets.checks import CHECKS, check_results
 from assets.dead_runs import hold
 from assets.links import asset_url, run_url
 from assets.metadata import metadata_of
@@ -53,7 +53,11 @@ def result(context: dg.AssetExecutionContext, outcome: graph.Outcome, key: dg.As
     checks = check_results(outcome.artifact, key)
     broken = [check for check in checks if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR]
     if broken:
-        said = "; ".join(f"{check.check_name} (seen: {check.metadata['seen'].value})" for check in broken)
+        meant = {check.name: check.description for check in CHECKS[outcome.artifact.stage]}
+        said = "; ".join(
+            f"{check.check_name}: {meant[str(check.check_name)]} Seen: {check.metadata['seen'].value}"
+            for check in broken
+        )
         Store(home.artifacts).set_failure(outcome.node.asset, f"{graph.CHECK_FAILED}: {said}")
     return dg.MaterializeResult(
         asset_key=key,

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from lm_pipeline.errors import InputError, LmPipelineError
 from lm_pipeline.project import load_project
 from lm_pipeline.trained import load_trained
@@ -65,6 +67,8 @@ def _page(experiments: list[str]) -> None:
             "repetition_penalty": ui.number("repetition penalty", value=1.0, min=1, step=0.1),
             "seed": ui.number("seed", value=0, min=0, precision=0),
         }
+        for field in numbers.values():
+            field.classes("w-36")  # as wide as the longest label
         button = ui.button("Generate")
     columns = []
     with ui.row().classes("w-full no-wrap items-start"):
@@ -92,11 +96,10 @@ def _page(experiments: list[str]) -> None:
 async def _answer(experiment: str, prompt: str, settings: dict[str, Any], output: Any) -> None:
     """Generate in a thread and show the tokens; what goes wrong is shown in their place."""
     from nicegui import run, ui
-    from pydantic import ValidationError
 
     try:
         answer = await run.io_bound(_generate, experiment, prompt, settings)
-    except (LmPipelineError, ValidationError) as error:
+    except LmPipelineError as error:
         with output:
             ui.label(str(error)).classes("text-negative")
         return
@@ -120,9 +123,13 @@ async def _answer(experiment: str, prompt: str, settings: dict[str, Any], output
 def _generate(experiment: str, prompt: str, settings: dict[str, Any]) -> tuple[str, list[Any]]:
     from lm_pipeline.generation.alternatives import view_tokens
     from lm_pipeline.generation.generate import complete, prompt_tokens
+    from lm_pipeline.specs.explaining import in_words
     from lm_pipeline.specs.generation import Decoding
 
-    decoding = Decoding.model_validate(settings)
+    try:
+        decoding = Decoding.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(in_words(error, Decoding)) from error
     if decoding.max_tokens > MAX_TOKENS:
         raise InputError(f"max tokens is {decoding.max_tokens}; the page shows {MAX_TOKENS} at most.")
     scorer, tokenizer, lock = _model(experiment)

@@ -14,10 +14,15 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import ValidationError
 
+from lm_pipeline import mkl
+
+mkl.use_avx2_kernels()
+
 from lm_pipeline.errors import InputError, LmPipelineError, nearest
 from lm_pipeline.evaluation.loading import load_scorer
 from lm_pipeline.evaluation.score_text import score_text
 from lm_pipeline.generation.generate import as_json, complete
+from lm_pipeline.specs.explaining import in_words
 from lm_pipeline.specs.generation import Decoding
 from lm_pipeline.tokenization.loading import load_tokenizer
 from lm_pipeline.tokenization.pretrained import TOKENIZER_JSON
@@ -57,7 +62,9 @@ class ServedModel(PythonModel):
         try:
             with self._turn:
                 return self.ask(method, model_input["text"].tolist(), settings)
-        except (LmPipelineError, ValidationError) as error:
+        except ValidationError as error:
+            raise MlflowException.invalid_parameter_value(in_words(error, Decoding)) from error
+        except LmPipelineError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def ask(self, method: str, texts: list[str], settings: dict[str, Any]) -> list[dict[str, Any]]:

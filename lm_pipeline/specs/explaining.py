@@ -51,6 +51,23 @@ def explain(item: Any, keys: Sequence[int | str], models: Sequence[type[BaseMode
             return message if isinstance(given, dict) else f"{message.rstrip('.')}. Given: {given!r}."
 
 
+def in_words(error: ValidationError, model: type[BaseModel]) -> str:
+    """All that is wrong with the fields of a model that stand side by side, on a line.
+
+    >>> from lm_pipeline.specs.generation import Decoding
+    >>> try:
+    ...     Decoding.model_validate({"top_p": 0})
+    ... except ValidationError as error:
+    ...     in_words(error, Decoding)
+    'top_p: Input should be greater than 0. Given: 0.'
+    """
+    problems = []
+    for item in error.errors():
+        place = "".join(f"{key}: " for key in item["loc"][:1])
+        problems.append(place + explain(item, item["loc"], [model]))
+    return " ".join(problems)
+
+
 def _fields(keys: Sequence[int | str], models: Sequence[type[BaseModel]]) -> list[FieldInfo]:
     """The fields that the last key may be."""
     return [model.model_fields[str(keys[-1])] for model in models if keys and keys[-1] in model.model_fields]

@@ -7,6 +7,7 @@ their number and divided by the targets of all.
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -74,6 +75,8 @@ def parallelise(model: LanguageModel, training: Training, world: World) -> nn.Mo
         return losses
     if training.strategy == "ddp":
         return DistributedDataParallel(losses, forward_sync_buffers=False)
+    # Keys and values leave a block as views; nothing writes into them.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(model.embedding.weight.device.type, (world.size,))
     for part in model.backbone.children():
         if isinstance(part, nn.ModuleList):

@@ -59,6 +59,11 @@ def test_two_experiments_answer_side_by_side_with_their_tokens_probabilities(pla
         page.get_by_label("max tokens").fill("100000")
         page.get_by_role("button", name="Generate").click()
         page.get_by_text("the page shows 400 at most").first.wait_for(timeout=30_000)
+        page.get_by_label("max tokens").fill("7")
+        page.get_by_label("top p").fill("0")
+        page.get_by_role("button", name="Generate").click()
+        page.get_by_text("top_p: Input should be greater than 0. Given: 0.", exact=False).first.wait_for(timeout=30_000)
+        assert page.get_by_text("pydantic").count() == 0
     assert errors == []
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,17 @@ def step_while_saving(rank: int, size: int, port: int, folder: Path, settings: d
         after = copied(session)
         learning = [name for name in before if name.startswith(("model.backbone", "optimizer"))]
         assert [name for name in learning if torch.equal(after[name], before[name])] == []
+
+
+def step_in_silence(rank: int, size: int, port: int, folder: Path, settings: dict[str, Any]) -> None:
+    """A step of which nothing is told that its reader could do nothing about."""
+    be_rank(rank, size, port)
+    job = make_job(folder, "transformer", settings)
+    with joined_world(job.training) as world:
+        session, plan = begin(job, Reporter(0, quiet=True), world), job.plan(job.train, job.training.seed)
+        with warnings.catch_warnings(record=True) as told:
+            loop.take_step(session, plan, job.training)
+        assert [str(warning.message) for warning in told] == []
 
 
 def copied(session: Session) -> dict[str, Any]:

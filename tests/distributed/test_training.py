@@ -10,6 +10,7 @@ from lm_pipeline.training.curve import read_curve
 from tests.distributed.rank import (
     join_beside_a_gpu,
     make_job,
+    step_in_silence,
     step_while_saving,
     train_in_process,
     train_request_in_process,
@@ -136,6 +137,11 @@ def test_processes_join_on_a_cpu_beside_a_gpu_and_are_refused_where_gpus_are_too
 def test_what_is_written_in_the_background_is_the_state_at_the_save(strategy, run_ranks, tmp_path):
     """While the disk is slow, a step changes every weight and moment (pytorch/pytorch #144657)."""
     run_ranks(2, step_while_saving, tmp_path, {"strategy": strategy, "num_processes": 2, "device": "cpu"})
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_torch_warns_of_nothing_in_a_log(strategy, run_ranks, tmp_path):
+    run_ranks(2, step_in_silence, tmp_path, {"strategy": strategy, "num_processes": 2, "device": "cpu"})
 
 
 @pytest.mark.parametrize(("strategy", "size"), [("ddp", 2), ("fsdp2", 2), ("fsdp2", 1)])

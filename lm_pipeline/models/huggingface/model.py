@@ -132,7 +132,10 @@ def form_of(spec: NeuralSpec) -> str:
         InputError: none; the message names the fields that stand in the way.
     """
     if not isinstance(spec, TransformerModel | EncoderModel):
-        raise InputError(f"Hugging Face has no {spec.family!r} language model: only Transformers can be exported.")
+        raise InputError(
+            f"Hugging Face has no {spec.family!r} language model: only Transformers can be exported to it or"
+            " llama.cpp. Other neural families go to ONNX."
+        )
     kinds = ("bert",) if isinstance(spec, EncoderModel) else ("gpt2", "llama")
     problems = {kind: _differences(spec, kind) for kind in kinds}
     for kind, found in problems.items():
