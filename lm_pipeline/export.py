@@ -32,10 +32,14 @@ def export(project: Project, experiment: str, folder: Path, kind: str) -> dict[s
 
     Raises:
         MissingArtifactError: there is no such experiment, or it is not trained.
-        InputError: the format has no form for the model, its package is not installed, or the folder is not empty.
+        InputError: the format has no form for the model, its package is not installed, or the folder is not empty
+            or cannot be written.
     """
     model, tokenizer = _open(project, experiment, folder)
-    model_type = EXPORTS[kind](model, tokenizer, experiment, folder)
+    try:
+        model_type = EXPORTS[kind](model, tokenizer, experiment, folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}. Give another folder.") from error
     files = sorted(path.name for path in folder.iterdir())
     return {"experiment": experiment, "model_type": model_type, "folder": str(folder), "files": files}
 

@@ -68,8 +68,16 @@ def test_an_experiment_becomes_a_folder_that_hugging_face_loads(project, tmp_pat
 
 def test_a_model_of_another_form_is_refused_and_nothing_is_written(project, tmp_path, capsys):
     assert main(["export", "tiny_gru", str(tmp_path / "out")]) == 6
-    assert "only Transformers can be exported" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "only Transformers can be exported" in error
+    assert "Other neural families go to ONNX" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said(project, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main(["export", "tiny_gru", str(tmp_path / "file" / "out"), "--format", "onnx"]) == 6
+    assert "cannot be written: Not a directory. Give another folder." in capsys.readouterr().err
 
 
 @torch.no_grad()
