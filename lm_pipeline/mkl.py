@@ -34,14 +34,14 @@ def use_avx2_kernels() -> None:
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "answer.so"
-        command = [compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", library]
-        try:
-            subprocess.run(command, input=_SOURCE, text=True, capture_output=True, timeout=10, check=True)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "answer.so"
+            command = [compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", library]
+            subprocess.run(command, input=_SOURCE, text=True, capture_output=True, timeout=60, check=True)
             _loaded.append(ctypes.CDLL(str(library), os.RTLD_GLOBAL))
-        except (OSError, subprocess.SubprocessError):
-            return  # a compiler without its linker, or a folder from which nothing may be run: torch as it comes
+    except (OSError, subprocess.SubprocessError):
+        return  # a compiler without its linker, no room, a folder from which nothing may be run: torch as it comes
 
 
 def is_passed_over(name: str) -> bool:

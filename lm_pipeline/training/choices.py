@@ -109,9 +109,9 @@ def resolve(
     def ways(*, compiled: bool) -> list[Way]:
         return [Way(precision, attention, sharing, compiled) for attention in attentions for sharing in shared]
 
-    is_open, num_ways = len(shared) > 1, len(attentions) * len(shared)
+    num_ways = len(attentions) * len(shared)
     may_compile = training.compile == "auto" and training.batching == "packed" and uncompiled is None
-    if training.compile is not True and (is_open or (may_compile and shared == ["rows"])):
+    if training.compile is not True and "rows" in shared and (num_ways > 1 or may_compile):
         timings |= measured(
             "sharing",
             lambda: _measure_sharing(model, batch, ways(compiled=False)),
@@ -179,8 +179,13 @@ def decide(timings: Timings, training: Training) -> Choices:
     seconds = timings.get("compiled_seconds" if choices["compile"]["value"] else "sharing_seconds", {})
     choices["thread_sharing"] = _decide_sharing(seconds, timings, training)
     shared_by = {name: s for name, s in seconds.items() if name.endswith("/" + choices["thread_sharing"]["value"])}
-    if training.attention == "auto" and shared_by:  # it was measured as it will run
-        choices["attention"]["value"] = min(shared_by, key=shared_by.__getitem__).split("/")[0]
+    if training.attention == "auto" and shared_by:
+        choices["attention"] |= {
+            "value": min(shared_by, key=shared_by.__getitem__).split("/")[0],
+            "way_seconds": seconds,
+        }
+        if len(shared_by) > 1:
+            choices["attention"]["reason"] = "the faster of both as it will run"
     return choices
 
 
@@ -218,6 +223,8 @@ def _decide_sharing(seconds: dict[str, float], timings: Timings, training: Train
         sharing: min((s for name, s in seconds.items() if name.endswith("/" + sharing)), default=None)
         for sharing in SHARING
     }
+    if best["operations"] is None and best["rows"] is not None:
+        return {"value": "rows", "reason": f"the other failed: {timings['compile_error']}", "sharing_seconds": seconds}
     if best["operations"] is None or best["rows"] is None:
         return {"value": "operations", "reason": timings.get("undivided") or "nothing was measured"}
     gain = best["operations"] / best["rows"]

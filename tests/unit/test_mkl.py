@@ -20,7 +20,9 @@ print(mkl.kernels(), library.mkl_serv_get_cpu_type(0))
 """MKL's type of this processor is 5 for AVX2, and 0 where it does not know it; the number stays what the first product
 found."""
 
-passed_over = pytest.mark.skipif(not mkl.is_passed_over(processor()), reason=f"MKL knows this {processor()}")
+passed_over = pytest.mark.skipif(
+    not mkl.is_passed_over(processor()), reason=f"{processor()}: what MKL takes there is left to it"
+)
 
 
 def ask(before: str = "", **environment: str) -> str:
@@ -34,12 +36,15 @@ def test_mkl_takes_its_kernels_for_avx2():
 
 
 @passed_over
-@pytest.mark.parametrize("lacks", ["a compiler", "a linker"])
+@pytest.mark.parametrize("lacks", ["a compiler", "a linker", "a folder"])
 def test_torch_is_as_it_comes_where_nothing_can_be_compiled(tmp_path, lacks):
-    if lacks == "a linker":
+    before = ""
+    if lacks != "a compiler":
         (tmp_path / "cc").write_text("#!/bin/sh\necho no linker >&2\nexit 1\n")
         (tmp_path / "cc").chmod(0o755)
-    assert ask(PATH=str(tmp_path)) == "its own choice 0"
+    if lacks == "a folder":
+        before = "import tempfile; tempfile.tempdir = '/proc/absent'"
+    assert ask(before, PATH=str(tmp_path)) == "its own choice 0"
 
 
 @passed_over

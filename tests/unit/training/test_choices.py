@@ -182,11 +182,15 @@ COMPILED = {"fused/operations": 0.6, "explicit/operations": 0.5, "fused/rows": 0
         ({"sharing_seconds": SHARING}, {"attention": "fused"}, "fused", "rows"),
         ({"compiled_seconds": COMPILED}, {"compile": True}, "explicit", "operations"),
         ({"compiled_seconds": {}, "compile_error": "no compiler"}, {"compile": True}, "fused", "operations"),
+        ({"compiled_seconds": {"explicit/rows": 0.5}, "compile_error": "x"}, {"compile": True}, "explicit", "rows"),
     ],
 )
 def test_attention_is_chosen_as_it_will_run(measured, settings, attention, sharing):
     chosen = decide({"matmul_seconds": MATMUL, "step_seconds": STEPS, **measured}, Training(**settings))
     assert (chosen["attention"]["value"], chosen["thread_sharing"]["value"]) == (attention, sharing)
+    if measured.get("sharing_seconds") and "attention" not in settings:
+        assert "as it will run" in chosen["attention"]["reason"]
+        assert chosen["attention"]["way_seconds"] == SHARING
 
 
 FUSED = [("fused", "operations"), ("fused", "rows")]
@@ -198,6 +202,8 @@ EXPLICIT = [("explicit", "operations"), ("explicit", "rows")]
     [
         (0.9, {"compile": False}, EXPLICIT + FUSED, []),
         (1.5, {"compile": False}, FUSED, []),  # far slower
+        (1.1, {"compile": False, "thread_sharing": "rows"}, [FUSED[1], EXPLICIT[1]], []),
+        (1.1, {"compile": False, "thread_sharing": "operations"}, [], []),
         (1.1, {"num_steps": 599}, FUSED + EXPLICIT, []),  # a step takes a second
         (1.1, {"num_steps": 600}, FUSED + EXPLICIT, FUSED),
         (0.9, {"num_steps": 300, "accumulation": 4}, EXPLICIT + FUSED, EXPLICIT + FUSED),
