@@ -12,7 +12,7 @@ def inspect_corpus(project: Project, name: str) -> dict[str, Any]:
     """A corpus in numbers.
 
     Returns:
-        `corpus`, `summary` (of its documents) and `profile` (see `corpus.profile.profile_corpus`).
+        `corpus`, `summary` (of its documents) and `profile` (see `corpus.quality.profile.profile_corpus`).
 
     Raises:
         MissingArtifactError: there is no such corpus, or it is not materialized.

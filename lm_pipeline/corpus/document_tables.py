@@ -54,7 +54,7 @@ STATISTICS = pl.Schema(
         "profile": pl.String,
         "num_bytes": pl.Int64,  # of the text in UTF-8
         "num_characters": pl.Int64,
-        "num_words": pl.Int64,  # as `corpus/filters.py` counts them
+        "num_words": pl.Int64,  # as `corpus/quality/filters.py` counts them
         "num_lines": pl.Int64,  # without blank ones
         "num_paragraphs": pl.Int64,
         "num_sentences": pl.Int64,

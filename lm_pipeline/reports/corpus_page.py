@@ -11,7 +11,7 @@ from lm_pipeline.reports.page import render
 from lm_pipeline.reports.sections.funnel import corpus_funnel
 
 QUANTILES = ("1 %", "25 %", "median", "75 %", "99 %")
-"""How the quantiles of `corpus.profile.QUANTILES` are called."""
+"""How the quantiles of `corpus.quality.profile.QUANTILES` are called."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def write_corpus_page(name: str, summary: Mapping[str, Any], profile: Mapping[st
     Args:
         name: the corpus's.
         summary: of `documents`.
-        profile: of `corpus.profile.profile_corpus`.
+        profile: of `corpus.quality.profile.profile_corpus`.
         out: the file.
     """
     samples = profile["samples"]

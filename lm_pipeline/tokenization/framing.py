@@ -49,7 +49,7 @@ class Framing:
             ids: the ids of the whole batch.
             begins: where each document's begin, and the end (N + 1).
             rows: the documents that are wanted, in this order.
-            texts: UTF-8 bytes of the batch, and where each text's begin (`corpus.utf8.utf8_buffers`).
+            texts: UTF-8 bytes of the batch, and where each text's begin (`corpus.text.utf8.utf8_buffers`).
             piece_counts: int64 [vocab_size]; the tokens of the text are added to it.
 
         Returns:

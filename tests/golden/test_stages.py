@@ -4,7 +4,7 @@ from cases import CASES, key, recorded
 from lm_pipeline.stages.versions import STAGES
 
 UNGUARDED = {
-    "raw_documents": "copies or lists files; tests/unit/corpus/test_*source*.py",
+    "raw_documents": "copies or lists files; tests/unit/corpus/raw/test_*source*.py",
     "documents": "an index of document_part; its digest is that of their rows",
     "corpus_statistics": "a page for people, no input of anything; tests/unit/corpus/quality/test_profile.py",
     "statistics": "the same; tests/unit/reports/test_dataset_page.py",

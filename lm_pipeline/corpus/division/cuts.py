@@ -1,8 +1,8 @@
 """Which document has a repeated unit, and where it is cut out of the others.
 
-The first document that has a unit keeps it (`repeated_text.py`), as long as it has a split. What only documents without
-one kept would be lost to all the others, so it is passed on to the next that can have it. What is stored are *cuts*,
-places in the texts, and whoever reads documents applies them (`without_cuts`).
+The first document that has a unit keeps it (`corpus/similarity/repeated_text.py`), as long as it has a split. What
+only documents without one kept would be lost to all the others, so it is passed on to the next that can have it. What
+is stored are *cuts*, places in the texts, and whoever reads documents applies them (`without_cuts`).
 """
 
 import dataclasses

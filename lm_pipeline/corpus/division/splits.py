@@ -62,7 +62,7 @@ def split_documents(
         decontamination: its parameters, or None to leave training text as it is.
         out: an existing folder that receives `splits.parquet` (`document_id`, `corpus`, `text_hash`, `cluster`,
             `group`, `split`, `exclusion`; exactly one of the last two is null), `contamination.parquet` and
-            `evaluation_documents.parquet` (see `decontamination.py`) and `ledger.parquet` (`key`:
+            `evaluation_documents.parquet` (see `corpus/contamination/decontamination.py`) and `ledger.parquet` (`key`:
             "document:<text_hash>" or "group:<corpus>:<group>", `split`; by key), and `repeated.parquet` (see `cuts.py`)
             where something may be cut.
         against: documents of further corpora that must not be trained on: `document_id`, `corpus`, `text`, `target`.

@@ -7,7 +7,7 @@ digested row by row.
 
 Per part three Parquet files, whose columns are in `corpus/document_tables.py`: every record is a row of `documents`
 (and one of `statistics`), or one of `quarantine`. A part knows no thresholds: which of its documents are kept is
-decided from the statistics (`corpus/decisions.py`).
+decided from the statistics (`corpus/quality/decisions.py`).
 """
 
 from lm_pipeline.corpus.documents.clean import clean_part

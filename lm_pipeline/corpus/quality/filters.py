@@ -10,9 +10,9 @@ document carries every reason, not the first. A value on the threshold is kept.
 or Kana character is a *token* of its own, and outside such text a token is a maximal run without white space, its
 punctuation included. A token without a letter, digit or mark is a symbol: it counts in the denominators (`#` and line
 breaks per token, share of tokens with a letter) and in n-grams, but is no *word*: it does not count in the number of
-words or in their mean length. This differs from `corpus/words.py`, where punctuation separates words, because there
-words are compared and here the text's layout is judged. Stop words count in upper and lower case, once each; `……` is
-one ellipsis; more signs than `•` and `-` are bullets.
+words or in their mean length. This differs from `corpus/text/words.py`, where punctuation separates words, because
+there words are compared and here the text's layout is judged. Stop words count in upper and lower case, once each;
+`……` is one ellipsis; more signs than `•` and `-` are bullets.
 
 **What a sentence is.** It ends in `.`, `?` or `!` (with closing quotes and brackets) before white space, a full stop
 not before a lower-case letter; in `。`, `？` or `！` anywhere; and with its line.

@@ -2,7 +2,7 @@
 
 Source: Raffel et al. 2020, section 2.2, in the order in which `datatrove` asks. A line is looked at without the white
 space around it and stays so; the first rule that it breaks takes it out, blank lines are too short. Words are those of
-`corpus/filters.py`, so a Chinese line has as many as it has characters.
+`corpus/quality/filters.py`, so a Chinese line has as many as it has characters.
 """
 
 import functools

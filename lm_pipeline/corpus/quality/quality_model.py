@@ -3,8 +3,8 @@
 Source: Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification" (fastText): a text is the bag of its
 words and word pairs, each hashed into one of a fixed number of buckets, with one logistic layer on top. With two
 classes the embedding of the paper comes down to one weight a bucket. The bag is the set of distinct features, scaled
-to length 1, so that the score does not depend on how long a text is. Words are those of comparison (`words.py`): a Han
-character is one, so pairs of characters are features.
+to length 1, so that the score does not depend on how long a text is. Words are those of comparison
+(`corpus/text/words.py`): a Han character is one, so pairs of characters are features.
 
 Trained with AdaGrad (Duchi et al. 2011), one example at a time in an order drawn from the seed: the same examples give
 the same bytes. Both sides weigh the same, however many examples each has.

@@ -1,4 +1,4 @@
-"""How many stop words a Chinese or Japanese text has. Those of English are counted in `corpus/text_statistics.py`."""
+"""How many stop words a Chinese or Japanese text has; `corpus/quality/text_statistics.py` counts those of English."""
 
 from collections.abc import Mapping
 

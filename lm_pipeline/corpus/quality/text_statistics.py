@@ -1,7 +1,7 @@
 """What the quality rules look at, counted in one pass over the bytes of a text.
 
-The definitions are in `corpus/filters.py`. The kernel works on Arrow's buffers, holds no lock and has no state, so that
-threads and processes may run it side by side.
+The definitions are in `corpus/quality/filters.py`. The kernel works on Arrow's buffers, holds no lock and has no state,
+so that threads and processes may run it side by side.
 """
 
 import numba

@@ -1,9 +1,9 @@
 """Lines or paragraphs that stood in an earlier document already: menus, footers, disclaimers.
 
 A *unit* is a line, or a run of lines between empty lines, with the white space that follows it. Two units are the same
-when their words are (`words.py`: case and punctuation do not count). Each stays in the first document that has it,
-however often, and is taken out of all later ones. Here is found what repeats what; `cuts.py` says which document keeps
-a unit where the first one ends in no split, and what is cut then.
+when their words are (`corpus/text/words.py`: case and punctuation do not count). Each stays in the first document that
+has it, however often, and is taken out of all later ones. Here is found what repeats what; `corpus/division/cuts.py`
+says which document keeps a unit where the first one ends in no split, and what is cut then.
 
 Units are hashed once per part of a corpus; the search sorts hashes on disk, as that for duplicates does. Two words of
 64 bits have to agree, so that a false cut cannot be expected before 10^18 units.

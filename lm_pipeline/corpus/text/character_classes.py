@@ -1,6 +1,6 @@
 """What a character is to the quality rules: a letter, a space, the end of a line or sentence.
 
-Classes come from Python's own Unicode tables, as for `corpus/words.py`.
+Classes come from Python's own Unicode tables, as for `corpus/text/words.py`.
 """
 
 import functools

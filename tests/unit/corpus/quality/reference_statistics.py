@@ -1,4 +1,4 @@
-"""The statistics of `corpus/filters.py` written for reading: plain Python, after the definitions and `datatrove`."""
+"""The statistics of `corpus/quality/filters.py`, for reading: plain Python, after the definitions and `datatrove`."""
 
 import functools
 import re
