@@ -89,6 +89,12 @@ class ExperimentSpec(Spec):
     """Scheduled re-training; changing it rebuilds nothing."""
 
     @model_validator(mode="after")
+    def _ngram_has_no_training(self) -> "ExperimentSpec":  # first: those below speak of single settings of `training`
+        if isinstance(self.model, NgramModel) and "training" in self.model_fields_set:
+            raise ValueError("an 'ngram' model is counted, not trained: leave `training` out")
+        return self
+
+    @model_validator(mode="after")
     def _sharded_models_have_layers(self) -> "ExperimentSpec":
         if self.training.strategy == "fsdp2" and self.model.family in ("rnn", "lstm", "gru"):
             raise ValueError(
@@ -104,12 +110,6 @@ class ExperimentSpec(Spec):
                 f"training.attention is {self.training.attention!r}, and the family {self.model.family!r} has no"
                 " attention: leave it out"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _ngram_has_no_training(self) -> "ExperimentSpec":
-        if isinstance(self.model, NgramModel) and "training" in self.model_fields_set:
-            raise ValueError("an 'ngram' model is counted, not trained: leave `training` out")
         return self
 
     @model_validator(mode="after")

@@ -43,9 +43,11 @@ def explain(item: Any, keys: Sequence[int | str], models: Sequence[type[BaseMode
             options = [option.strip(" '") for option in re.split(r", | or ", item["ctx"]["expected"])]
             return f"got {given!r}. {nearest(str(given), options)}"
         case "missing":
-            last = keys[-1]
-            is_item = isinstance(last, int)
-            return f"item {last + 1} of the list is missing." if is_item else "this key is required and missing."
+            return (
+                f"this item, counted from 0, is missing. Given: {given!r}."
+                if isinstance(keys[-1], int)
+                else "this key is required and missing."
+            )
         case _:
             message = item["msg"].removeprefix("Value error, ").replace("Tuple should have", "expected a list with")
             return message if isinstance(given, dict) else f"{message.rstrip('.')}. Given: {given!r}."
@@ -76,7 +78,8 @@ def _fields(keys: Sequence[int | str], models: Sequence[type[BaseModel]]) -> lis
 def _examples(field: FieldInfo, given: Any) -> list[str]:
     """Lists, as YAML has them, that a field takes: of what was given, its default, words."""
     default = field.get_default(call_default_factory=True)
-    candidates = [[given], list(default) if isinstance(default, tuple) and all(default) else [], ["a", "b"]]
+    telling = list(default) if isinstance(default, tuple) and "" not in default else []  # an empty word says nothing
+    candidates = [[given], telling, ["a", "b"]]
     annotated: Any = typing.Annotated[field.annotation, field]  # pyright: ignore[reportInvalidTypeForm]
     taken = TypeAdapter(annotated)
     examples = []

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from lm_pipeline.specs.base import Float, Fraction, Int, Spec
+from lm_pipeline.specs.base import Float, Fraction, Int, Seed, Spec
 
 
 class Sampling(Spec):
@@ -32,7 +32,7 @@ class Decoding(Sampling):
     """Time after which all texts of a request end where they are, in seconds; `null` gives them all the time."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Strings before which the text ends; they are not part of it."""
-    seed: Int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Seed of the draws: one seed, one text."""
     num_beams: Int = Field(default=1, ge=1)
     """Texts that beam search follows side by side; 1 draws instead."""

@@ -109,6 +109,7 @@ def test_the_repetition_penalty_makes_another_token_win():
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_seconds": 0}, "max_seconds"),
         ({"stop": [""]}, "stop"),
+        ({"seed": 2**64}, "seed"),
         ({"num_beams": 2}, "set temperature to 0"),
         ({"length_penalty": 2.0}, "length_penalty is of beam search"),
         ({"beams": 2}, "beams"),

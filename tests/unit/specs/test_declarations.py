@@ -182,7 +182,15 @@ def test_the_line_is_that_of_the_key_also_deep_below_a_union(tmp_path):
         ),
         (
             f"{EXPERIMENT}    betas: [0.9]\n",
-            ":12: attributes.training.betas.1: item 2 of the list is missing.",
+            ":12: attributes.training.betas.1: this item, counted from 0, is missing. Given: [0.9].",
+        ),
+        (
+            f"{CORPUS}  format: {{kind: mediawiki, namespaces: {{main: 0}}}}\n",
+            ":4: attributes.format.namespaces: expected a list, such as [0]. Given: {'main': 0}.",
+        ),
+        (
+            f"{EXPERIMENT}  evaluation: {{samples: {{prompts: {{english: The}}}}}}\n",
+            (":12: attributes.evaluation.samples.prompts: expected a list, such as [a, b]. Given: {'english': 'The'}."),
         ),
         (
             f"{CORPUS}  cleaning:\n    rules: goffer\n",

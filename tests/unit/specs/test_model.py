@@ -66,6 +66,13 @@ def test_a_short_training_needs_no_settings_to_be_one():
     assert Training(num_steps=600, early_stopping_patience=2).early_stopping_patience == 2
 
 
+def test_an_n_gram_model_is_told_at_once_that_it_has_no_training():
+    with pytest.raises(ValidationError, match="an 'ngram' model is counted, not trained: leave `training` out"):
+        ExperimentSpec.model_validate(
+            {"dataset": "laws", "model": {"family": "ngram"}, "training": {"attention": "fused"}}
+        )
+
+
 def test_attention_is_chosen_for_models_that_have_some():
     for family in ("lstm", "cnn"):
         with pytest.raises(ValidationError, match=f"the family '{family}' has no attention: leave it out"):
