@@ -1,6 +1,7 @@
 """A trained model for other programs: what `lm-pipeline export` writes. Imports torch."""
 
-import shutil
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,7 @@ def export(project: Project, experiment: str, folder: Path, kind: str) -> dict[s
             or cannot be written.
     """
     model, tokenizer = _open(project, experiment, folder)
-    try:
-        model_type = EXPORTS[kind](model, tokenizer, experiment, folder)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror or error}. Give another folder.") from error
+    model_type = EXPORTS[kind](model, tokenizer, experiment, folder)
     files = sorted(path.name for path in folder.iterdir())
     return {"experiment": experiment, "model_type": model_type, "folder": str(folder), "files": files}
 
@@ -47,21 +45,22 @@ def export(project: Project, experiment: str, folder: Path, kind: str) -> dict[s
 def _export_huggingface(model: LanguageModel, tokenizer: Artifact, _: str, folder: Path) -> str:
     """As `AutoModelForCausalLM` and `AutoTokenizer` load them: GPT-2, Llama and BERT forms."""
     form_of(model.spec)  # refuses before anything is written
-    folder.mkdir(parents=True, exist_ok=True)
-    loaded = load_tokenizer(tokenizer_file(tokenizer))
-    if loaded.is_lossless:
-        export_tokenizer(loaded, tokenizer.manifest["spec"]["tokenizer"]["algorithm"], model.context_length, folder)
-    else:
-        _copy_tokenizer(tokenizer, folder)
-    return export_model(model, folder, loaded.controls)
+    loaded, files = load_tokenizer(tokenizer_file(tokenizer)), _read_tokenizer(tokenizer)
+    with _writing(folder):
+        if loaded.is_lossless:
+            export_tokenizer(loaded, tokenizer.manifest["spec"]["tokenizer"]["algorithm"], model.context_length, folder)
+        else:
+            _write_tokenizer(files, folder)
+        return export_model(model, folder, loaded.controls)
 
 
 def _export_onnx(model: LanguageModel, tokenizer: Artifact, _: str, folder: Path) -> str:
     """`model.onnx` of any neural family, and the tokenizer's files. What is read begins with BOS."""
     require_onnx()
-    folder.mkdir(parents=True, exist_ok=True)
-    export_onnx_model(model, folder)
-    _copy_tokenizer(tokenizer, folder)
+    files = _read_tokenizer(tokenizer)
+    with _writing(folder):
+        export_onnx_model(model, folder)
+        _write_tokenizer(files, folder)
     return model.spec.family
 
 
@@ -70,10 +69,10 @@ def _export_gguf(model: LanguageModel, tokenizer: Artifact, experiment: str, fol
     loaded = load_tokenizer(tokenizer_file(tokenizer))
     require_gguf()
     check_form(model, loaded)  # refuses before anything is written
-    folder.mkdir(parents=True, exist_ok=True)
     # A pretrained one says in its own file how it segments.
     algorithm = tokenizer.manifest["spec"]["tokenizer"]["algorithm"] if loaded.is_lossless else ""
-    return export_gguf_model(model, loaded, algorithm, experiment, folder)
+    with _writing(folder):
+        return export_gguf_model(model, loaded, algorithm, experiment, folder)
 
 
 def _open(project: Project, experiment: str, folder: Path) -> tuple[LanguageModel, Artifact]:
@@ -88,11 +87,28 @@ def _open(project: Project, experiment: str, folder: Path) -> tuple[LanguageMode
     return model, Store(project.home.artifacts).open(entry["stage"], entry["key"])
 
 
-def _copy_tokenizer(tokenizer: Artifact, folder: Path) -> None:
-    """The tokenizer's own files; those of a pretrained model are what it came with."""
-    for path in tokenizer_files(tokenizer):
-        if path.name != CONTROLS_FILE:
-            shutil.copyfile(path, folder / path.name)
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make the folder and write into it; whatever is read has been read before.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}. Give another folder.") from error
+
+
+def _read_tokenizer(tokenizer: Artifact) -> dict[str, bytes]:
+    """The tokenizer's own files, by name; those of a pretrained model are what it came with."""
+    return {path.name: path.read_bytes() for path in tokenizer_files(tokenizer) if path.name != CONTROLS_FILE}
+
+
+def _write_tokenizer(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 EXPORTS = {"hf": _export_huggingface, "onnx": _export_onnx, "gguf": _export_gguf}

@@ -6,12 +6,14 @@ import sys
 import pytest
 import torch
 
-from lm_pipeline.artifacts import Store
+from lm_pipeline.artifacts import Artifact, Store
 from lm_pipeline.cli import main
+from lm_pipeline.export import EXPORTS
 from lm_pipeline.models.storage import load_model
 from lm_pipeline.project import load_project
 from lm_pipeline.trained import load_trained
 from tests.llama_cpp import Served
+from tests.unit.small_models import SPECS, random_model
 
 TRAINING = """\
   training: {num_steps: 6, batch_size: 2, context_length: 16, validation_interval: 6, validation_batches: 2,
@@ -78,6 +80,13 @@ def test_a_folder_that_cannot_be_made_is_said(project, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert main(["export", "tiny_gru", str(tmp_path / "file" / "out"), "--format", "onnx"]) == 6
     assert "cannot be written: Not a directory. Give another folder." in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_cannot_be_read_is_not_said_of_the_folder_and_none_is_made(tmp_path):
+    lost = Artifact(tmp_path, {"attempt": "attempt-1", "files": {"tokenizer.model": {}}})
+    with pytest.raises(FileNotFoundError, match=r"tokenizer\.model"):
+        EXPORTS["onnx"](random_model(SPECS["gru"], 300), lost, "any", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @torch.no_grad()
