@@ -22,7 +22,7 @@ class State:
         status: `current`, `stale` (materialized, but declarations or inputs have moved on), `missing` or `failed`.
         reason: why it is not current; empty when it is.
         saved_steps: steps that a training of just what is asked for now has saved and that building it goes on from;
-            0 where there are none, and where an input is not current: then it is not known what is built from.
+            0 where none of it is whole, and where an input is not current: then it is not known what is built from.
     """
 
     node: Node
@@ -51,13 +51,13 @@ def status(graph: Graph, home: Home, outside: bool = True, assets: Collection[st
 def _saved(state: State, states: Mapping[str, State], store: Store) -> int:
     """The steps that its next build goes on from: those that lie at the address which that build has."""
     node = state.node
-    if node.saved_steps is None:
+    if node.count_saved_steps is None:
         return 0
     inputs = {role: states[asset] for role, asset in node.inputs.items() if asset in states}
     digests = {role: one.artifact.digest for role, one in inputs.items() if one.artifact and one.status == "current"}
     if digests.keys() != node.inputs.keys():
         return 0
-    return node.saved_steps(store.unfinished(node.stage.name, node.stage.key(digests, node.address_spec({}))))
+    return node.count_saved_steps(store.unfinished(node.stage.name, node.stage.key(digests, node.address_spec({}))))
 
 
 def _state(node: Node, graph: Graph, states: Mapping[str, State], store: Store, home: Home | None) -> State:

@@ -60,7 +60,7 @@ class Node:
         owner: that corpus's, dataset's or experiment's name.
         mlflow_experiment: where its run is tracked.
         outside: reads the state of the world that it depends on: raw files, a package's version.
-        saved_steps: of a training: reads from the folder of its unfinished work how many steps are saved in it.
+        count_saved_steps: of a training: reads from the folder of its unfinished work how many steps are saved in it.
     """
 
     asset: str
@@ -73,7 +73,7 @@ class Node:
     mlflow_experiment: str
     optional: frozenset[str] = frozenset()
     outside: Callable[[Home], Mapping[str, Any]] | None = None
-    saved_steps: Callable[[Path], int] | None = None
+    count_saved_steps: Callable[[Path], int] | None = None
 
     def address_spec(self, outside: Mapping[str, Any]) -> dict[str, Any]:
         """The spec part of the address."""

@@ -15,7 +15,7 @@ from lm_pipeline.specs import DatasetSpec, ExperimentSpec
 from lm_pipeline.stages import versions
 from lm_pipeline.stages.pretrained import write_base
 from lm_pipeline.tracking.spool import SpoolWriter
-from lm_pipeline.training.saved import saved_steps
+from lm_pipeline.training.saved import count_saved_steps
 
 VOLATILE = {"curve.jsonl", "training.json", "timing.json"}
 """Files that hold times and rates: no part of an artifact's content digest."""
@@ -35,7 +35,7 @@ def experiment_nodes(name: str, spec: ExperimentSpec, dataset_spec: DatasetSpec)
         write: Any,
         experiment: str,
         outside: Any = None,
-        saved: Any = None,
+        count_saved: Any = None,
     ) -> Node:
         return Node(
             asset=f"{name}/{stage}",
@@ -47,7 +47,7 @@ def experiment_nodes(name: str, spec: ExperimentSpec, dataset_spec: DatasetSpec)
             owner=name,
             mlflow_experiment=experiment,
             outside=outside,
-            saved_steps=saved,
+            count_saved_steps=count_saved,
         )
 
     checkpoint, evaluation = f"{name}/checkpoint", f"{name}/evaluation"
@@ -75,7 +75,7 @@ def experiment_nodes(name: str, spec: ExperimentSpec, dataset_spec: DatasetSpec)
             {"task": spec.task, "model": whole["model"], "training": whole["training"], **mixing},
             lambda build: _write_checkpoint(name, spec, dataset_spec, build),
             dataset,
-            saved=saved_steps,
+            count_saved=count_saved_steps,
         ),
         node(
             "evaluation",

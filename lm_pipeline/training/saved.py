@@ -1,6 +1,7 @@
 """Where the states of a training are, and which are whole; without torch, for those who only ask how far it is."""
 
 import json
+import re
 from pathlib import Path
 
 from lm_pipeline.digests import digest_file
@@ -10,6 +11,7 @@ CHECKPOINTS = "checkpoints"
 STATE = "state.json"
 MANIFEST = "manifest.json"
 _NAME = "step-"
+_STATE = re.compile(_NAME + "[0-9]{8,}")
 
 
 def folder_of(folder: Path, step: int) -> Path:
@@ -18,17 +20,25 @@ def folder_of(folder: Path, step: int) -> Path:
 
 
 def states(folder: Path) -> list[Path]:
-    """The folders of all states, whole and damaged ones, the earliest first."""
-    return sorted(folder.glob(f"{_NAME}*"))
+    """The folders of all states, whole and damaged ones, the earliest first.
+
+    A copy that somebody keeps beside them, under any other name, is none of them.
+    """
+    return sorted((path for path in folder.glob(f"{_NAME}*") if _STATE.fullmatch(path.name)), key=_step_of)
 
 
-def saved_steps(work_dir: Path) -> int:
-    """The step that a training goes on from with what is in its `work_dir`; 0 where it begins anew.
+def count_saved_steps(work_dir: Path) -> int:
+    """The step that a training goes on from with what is in its `work_dir`; 0 where no state in it is whole.
 
+    Without any state a training then begins anew; where there are some, and all are damaged, it refuses to.
     Files are compared by size; the training itself reads them before it believes them.
     """
     whole = (path for path in reversed(states(work_dir / CHECKPOINTS)) if problem(path, read=False) is None)
-    return next((int(path.name.removeprefix(_NAME)) for path in whole), 0)
+    return next(map(_step_of, whole), 0)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix(_NAME))
 
 
 def problem(path: Path, *, read: bool = True) -> str | None:

@@ -6,6 +6,7 @@ import torch
 
 from lm_pipeline.errors import CorruptArtifactError, LmPipelineError
 from lm_pipeline.training.checkpoint import Checkpoint, load_latest, save
+from lm_pipeline.training.saved import CHECKPOINTS, count_saved_steps
 from lm_pipeline.training.sharded import Saver
 from lm_pipeline.training.world import World
 
@@ -35,6 +36,40 @@ def test_the_last_two_are_kept(tmp_path):
     for number in (0, 5, 10, 15):
         save(tmp_path, number, checkpoint(number))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000015"]
+
+
+def test_steps_of_nine_digits_come_after_those_of_eight(tmp_path):
+    for number in (99_999_998, 99_999_999, 100_000_000):
+        save(tmp_path, number, checkpoint(number))
+    found = load_latest(tmp_path, refuse)
+    assert found is not None
+    assert found.state == {"number": 100_000_000}
+    assert {path.name for path in tmp_path.iterdir()} == {"step-99999999", "step-100000000"}
+
+
+def test_a_copy_that_somebody_keeps_is_neither_resumed_from_nor_deleted_nor_counted(tmp_path):
+    folder = tmp_path / CHECKPOINTS
+    save(folder, 20, checkpoint(20))
+    copies = {"step-00000020-copy", "step-00000020 (副本)", "step-copy"}
+    for name in copies:
+        shutil.copytree(folder / "step-00000020", folder / name)
+    for number in (5, 10, 15):
+        shutil.rmtree(folder / "step-00000020", ignore_errors=True)
+        save(folder, number, checkpoint(number))
+    assert {path.name for path in folder.iterdir()} == {*copies, "step-00000010", "step-00000015"}
+    assert count_saved_steps(tmp_path) == 15
+    found = load_latest(folder, refuse)
+    assert found is not None
+    assert found.state == {"number": 15}
+
+
+def test_nothing_is_counted_where_all_are_damaged_although_no_training_begins_anew_then(tmp_path):
+    folder = tmp_path / CHECKPOINTS
+    save(folder, 5, checkpoint(5))
+    (folder / "step-00000005" / "tensors.safetensors").write_bytes(b"")
+    assert count_saved_steps(tmp_path) == 0
+    with pytest.raises(CorruptArtifactError, match="delete that folder"):
+        load_latest(folder, refuse)
 
 
 def test_saving_the_same_step_replaces_it(tmp_path):
