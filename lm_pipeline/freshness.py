@@ -23,6 +23,7 @@ class State:
         reason: why it is not current; empty when it is.
         saved_steps: steps that a training of just what is asked for now has saved and that building it goes on from;
             0 where none of it is whole, and where an input is not current: then it is not known what is built from.
+        in_training: whether a process is at that very training now.
     """
 
     node: Node
@@ -30,6 +31,7 @@ class State:
     reason: str
     artifact: Artifact | None
     saved_steps: int = 0
+    in_training: bool = False
 
 
 def status(graph: Graph, home: Home, outside: bool = True, assets: Collection[str] | None = None) -> dict[str, State]:
@@ -44,20 +46,22 @@ def status(graph: Graph, home: Home, outside: bool = True, assets: Collection[st
     states: dict[str, State] = {}
     for asset in topological(graph, assets):
         state = _state(graph[asset], graph, states, store, home if outside else None)
-        states[asset] = state if state.status == "current" else replace(state, saved_steps=_saved(state, states, store))
+        states[asset] = state if state.status == "current" else _with_training(state, states, store)
     return states
 
 
-def _saved(state: State, states: Mapping[str, State], store: Store) -> int:
-    """The steps that its next build goes on from: those that lie at the address which that build has."""
+def _with_training(state: State, states: Mapping[str, State], store: Store) -> State:
+    """The same, with what there is of a training at the address that its next build has."""
     node = state.node
     if node.count_saved_steps is None:
-        return 0
+        return state
     inputs = {role: states[asset] for role, asset in node.inputs.items() if asset in states}
     digests = {role: one.artifact.digest for role, one in inputs.items() if one.artifact and one.status == "current"}
     if digests.keys() != node.inputs.keys():
-        return 0
-    return node.count_saved_steps(store.unfinished(node.stage.name, node.stage.key(digests, node.address_spec({}))))
+        return state
+    address = node.stage.name, node.stage.key(digests, node.address_spec({}))
+    saved = node.count_saved_steps(store.unfinished(*address))
+    return replace(state, saved_steps=saved, in_training=store.is_locked(*address))
 
 
 def _state(node: Node, graph: Graph, states: Mapping[str, State], store: Store, home: Home | None) -> State:

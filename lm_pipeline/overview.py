@@ -27,7 +27,8 @@ def overview(project: Project) -> dict[str, Any]:
     Returns:
         home: its path.
         counts: number of assets by status (`current`, `stale`, `missing`, `failed`).
-        assets: by name: status, reason, saved_steps (of a training that was stopped), stage, key, digest.
+        assets: by name: status, reason, saved_steps (of a training that is not at its end), in_training (whether a
+            process is at it), stage, key, digest.
         corpora: by name: records_in, kept, rejected, quarantined, and `holds`: whether the first is the others' sum.
         datasets: by name: documents_in, `DATASET_PARTS`, and `holds`.
     """
@@ -37,6 +38,7 @@ def overview(project: Project) -> dict[str, Any]:
             "status": state.status,
             "reason": state.reason,
             "saved_steps": state.saved_steps,
+            "in_training": state.in_training,
             "stage": state.node.stage.name,
             "key": state.artifact.key if state.artifact else None,
             "digest": state.artifact.digest if state.artifact else None,

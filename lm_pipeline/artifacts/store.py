@@ -47,7 +47,14 @@ class Store(References):
         Raises:
             BusyError: another living process holds it after `wait_seconds`.
         """
-        return locks.exclusive(self.root / stage / f"{key}.lock", f"{stage}/{key}", wait_seconds)
+        return locks.exclusive(self._lock_file(stage, key), f"{stage}/{key}", wait_seconds)
+
+    def is_locked(self, stage: str, key: str) -> bool:
+        """Whether a living process is building at this address."""
+        return locks.is_held(self._lock_file(stage, key))
+
+    def _lock_file(self, stage: str, key: str) -> Path:
+        return self.root / stage / f"{key}.lock"
 
     def in_use(self) -> contextlib.AbstractContextManager[Held]:
         """While this is held, gc deletes nothing that is published: what was found stays."""

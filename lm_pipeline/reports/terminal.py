@@ -12,8 +12,11 @@ def status_text(value: Mapping[str, Any]) -> str:
     lines = [f"home {value['home']}", ""]
     for asset, state in value["assets"].items():
         first = state["reason"].splitlines()[0] if state["reason"] else ""
-        if steps := state["saved_steps"]:
-            first += f"; {steps:,} training steps are saved, and materialize goes on from there"
+        steps = f"{state['saved_steps']:,} training steps are saved"
+        if state["in_training"]:
+            first += f"; it is being trained, {steps}"
+        elif state["saved_steps"]:
+            first += f"; {steps}, and materialize goes on from there"
         lines.append(f"  {asset:{width}}  {_MARKS[state['status']]:6}  {first}".rstrip())
     lines.append("")
     for name, row in value["corpora"].items():

@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from lm_pipeline.artifacts import Stage, Store
 from lm_pipeline.errors import ChildError, InputError, MissingArtifactError
 from lm_pipeline.freshness import changed_keys, status
-from lm_pipeline.graph import assets_of, materialize
+from lm_pipeline.graph import Node, assets_of, materialize
+from lm_pipeline.home import Home
 from lm_pipeline.overview import overview
 from lm_pipeline.project import Project
 from lm_pipeline.reports.terminal import status_text
+from lm_pipeline.specs.declarations import Declarations
 from lm_pipeline.stages.versions import BASE, QUALITY_MODEL, STAGES
 
 
@@ -174,7 +177,12 @@ def test_a_failed_training_is_shown_with_its_reason_and_the_board_goes_on(tiny_c
 
 
 def stop_a_training(project, asset, kind, step):
-    """Start a training, and stop its process once a state of this step or a later one is saved."""
+    """Start a training, and stop its process once a state of this step or a later one is saved.
+
+    Returns:
+        What is shown while whoever started it still holds it.
+    """
+    held = []
 
     def run_child(argv):
         states = project.home.artifacts / "work" / "checkpoint"
@@ -185,10 +193,12 @@ def stop_a_training(project, asset, kind, step):
                 assert time.monotonic() < deadline, "nothing is saved"
                 time.sleep(0.005)
             child.send_signal(kind)
+        held.append(shown(project, asset))
         raise KeyboardInterrupt if kind == signal.SIGINT else ChildError("killed")
 
     with pytest.raises((KeyboardInterrupt, ChildError)):
         materialize(project.graph, project.home, asset, run_child, log=lambda _: None)
+    return held[0]
 
 
 def shown(project, asset):
@@ -198,6 +208,19 @@ def shown(project, asset):
     return value["assets"][asset], line
 
 
+def test_a_training_at_which_a_process_is_now_is_not_said_to_be_there_to_go_on_with(tmp_path):
+    node = Node("x/checkpoint", Stage("checkpoint", 1), {}, {}, lambda _: None, "experiment", "x", "x")
+    node = replace(node, count_saved_steps=lambda _: 1200)
+    project = Project(Home(tmp_path), Declarations(), {node.asset: node})
+    with Store(project.home.artifacts).lock(node.stage.name, node.stage.key({}, {})):
+        state, line = shown(project, node.asset)
+    assert (state["status"], state["saved_steps"], state["in_training"]) == ("missing", 1200, True)
+    assert line.endswith("never materialized; it is being trained, 1,200 training steps are saved")
+    state, line = shown(project, node.asset)
+    assert not state["in_training"]
+    assert line.endswith("; 1,200 training steps are saved, and materialize goes on from there")
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_the_steps_that_a_stopped_training_has_saved_are_shown_where_the_next_one_goes_on_from_them(tiny_copy, kind):
     name, asset = "tiny_long", "tiny_long/checkpoint"
@@ -205,9 +228,12 @@ def test_the_steps_that_a_stopped_training_has_saved_are_shown_where_the_next_on
     tiny_copy.edit(name, "num_steps: 5", "num_steps: 600\n    checkpoint_interval: 10")
     tiny_copy.edit(name, "validation_interval: 5", "validation_interval: 1000")
     assert shown(tiny_copy, asset)[0]["saved_steps"] == 0
-    stop_a_training(tiny_copy, asset, kind, step=20)
+    state, line = stop_a_training(tiny_copy, asset, kind, step=20)
+    assert state["in_training"]
+    assert line.endswith(f"; it is being trained, {state['saved_steps']:,} training steps are saved")
     state, line = shown(tiny_copy, asset)
     steps = state["saved_steps"]
+    assert not state["in_training"]
     assert 20 <= steps < 600
     assert state["status"] == ("missing" if kind == signal.SIGINT else "failed")
     assert line.endswith(f"; {steps:,} training steps are saved, and materialize goes on from there")

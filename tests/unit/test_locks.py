@@ -41,6 +41,17 @@ def test_a_second_holder_is_told_who_holds_it(tmp_path):
         process.communicate(timeout=10)
 
 
+def test_asking_whether_it_is_held_makes_nothing_and_takes_nothing(tmp_path):
+    path = tmp_path / "x.lock"
+    assert not locks.is_held(path)
+    assert not path.exists()
+    with locks.exclusive(path, "x"):
+        assert locks.is_held(path)
+    assert not locks.is_held(path)
+    with locks.exclusive(path, "x"):
+        pass
+
+
 def test_kill_9_frees_it_even_while_a_child_of_the_holder_lives_on(tmp_path):
     process = hold(tmp_path / "x.lock", "exclusive", "x")
     process.kill()
