@@ -50,14 +50,19 @@ def exclusive(path: Path, what: str, wait_seconds: float = 0.0) -> Iterator[Held
         os.close(held.descriptor)
 
 
-def is_held(path: Path) -> bool:
-    """Whether a living process holds a lock file as `exclusive` does; nothing is made where there is none."""
+def is_held(path: Path, *, together: bool = False) -> bool:
+    """Whether a living process holds a lock file as `exclusive` does; nothing is made where there is none.
+
+    Args:
+        path: the lock file.
+        together: whether it is one that holders share; two who ask at once may then take each other for one.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, (os.O_RDWR if together else os.O_RDONLY) | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if together else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     else:

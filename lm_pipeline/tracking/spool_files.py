@@ -1,10 +1,9 @@
 """Where the spools of a home are, which of them an artifact gets, and whether a living process writes to one."""
 
-import fcntl
-import os
 import re
 from pathlib import Path
 
+from lm_pipeline import locks
 from lm_pipeline.home import Home
 from lm_pipeline.tracking.spool_events import last_status
 
@@ -47,15 +46,4 @@ def alive_path(path: Path) -> Path:
 
 def is_held(path: Path) -> bool:
     """Whether a living process has this spool open for writing."""
-    try:
-        descriptor = os.open(alive_path(path), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+    return locks.is_held(alive_path(path), together=True)

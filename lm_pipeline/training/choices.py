@@ -84,17 +84,8 @@ def resolve(
 
         return remembered(folder, name, subject, begin, lasts)
 
-    undivided = _why_undivided(model, batch, training)
-    if training.thread_sharing == "rows" and undivided is not None:
-        raise InputError(f"training.thread_sharing is 'rows', but {undivided}. Set it to 'auto' or 'operations'.")
-    uncompiled = STATEFUL if model.is_recurrent else None
-    if training.compile is True and uncompiled is not None:
-        raise InputError(f"training.compile is true, but {uncompiled}. Leave it out.")
-    unreduced = HALF if model.is_recurrent and model.embedding.weight.device.type == "cuda" else None
-    if training.precision == "bfloat16" and unreduced is not None:
-        raise InputError(f"training.precision is 'bfloat16', but {unreduced}. Set it to 'auto' or 'float32'.")
-    timings: Timings = {"matmul_seconds": {}, "step_seconds": {}, "undivided": undivided}
-    timings |= {"uncompiled": uncompiled, "unreduced": unreduced}
+    reasons = _reasons_against(model, batch, training)
+    timings: Timings = {"matmul_seconds": {}, "step_seconds": {}, **reasons}
     if "auto" in (training.precision, training.attention) or training.compile == "auto":
         timings |= measured(
             "steps",
@@ -103,14 +94,14 @@ def resolve(
         )
     choices = decide(timings, training)
     precision = choices["precision"]["value"]
-    attentions, shared = _attentions_in_question(timings, choices), _what_may_be_shared(training, undivided)
+    attentions, shared = _attentions_in_question(timings, choices), _what_may_be_shared(training, reasons["undivided"])
     subject |= {"precision": precision, "attentions": attentions, "shared": shared}
 
     def ways(*, compiled: bool) -> list[Way]:
         return [Way(precision, attention, sharing, compiled) for attention in attentions for sharing in shared]
 
     num_ways = len(attentions) * len(shared)
-    may_compile = training.compile == "auto" and training.batching == "packed" and uncompiled is None
+    may_compile = training.compile == "auto" and training.batching == "packed" and reasons["uncompiled"] is None
     if training.compile is not True and "rows" in shared and (num_ways > 1 or may_compile):
         timings |= measured(
             "sharing",
@@ -130,6 +121,24 @@ def resolve(
     choices = decide(timings, training)
     apply(model, way_of(choices))
     return choices
+
+
+def _reasons_against(model: LanguageModel, batch: Batch, training: Training) -> dict[str, str | None]:
+    """Why rows cannot be divided, nothing be compiled, bfloat16 not be thought of; None where they can.
+
+    Raises:
+        InputError: the settings ask for what cannot be.
+    """
+    undivided = _why_undivided(model, batch, training)
+    if training.thread_sharing == "rows" and undivided is not None:
+        raise InputError(f"training.thread_sharing is 'rows', but {undivided}. Set it to 'auto' or 'operations'.")
+    uncompiled = STATEFUL if model.is_recurrent else None
+    if training.compile is True and uncompiled is not None:
+        raise InputError(f"training.compile is true, but {uncompiled}. Leave it out.")
+    unreduced = HALF if model.is_recurrent and model.embedding.weight.device.type == "cuda" else None
+    if training.precision == "bfloat16" and unreduced is not None:
+        raise InputError(f"training.precision is 'bfloat16', but {unreduced}. Set it to 'auto' or 'float32'.")
+    return {"undivided": undivided, "uncompiled": uncompiled, "unreduced": unreduced}
 
 
 def way_of(choices: Choices) -> Way:
@@ -223,10 +232,11 @@ def _decide_sharing(seconds: dict[str, float], timings: Timings, training: Train
         sharing: min((s for name, s in seconds.items() if name.endswith("/" + sharing)), default=None)
         for sharing in SHARING
     }
-    if best["operations"] is None and best["rows"] is not None:
-        return {"value": "rows", "reason": f"the other failed: {timings['compile_error']}", "sharing_seconds": seconds}
-    if best["operations"] is None or best["rows"] is None:
-        return {"value": "operations", "reason": timings.get("undivided") or "nothing was measured"}
+    if best["rows"] is None:
+        unmeasured = "steps with rows of its own for each thread failed" if seconds else "nothing was measured"
+        return {"value": "operations", "reason": timings.get("undivided") or unmeasured}
+    if best["operations"] is None:
+        return {"value": "rows", "reason": "steps whose threads share operations failed", "sharing_seconds": seconds}
     gain = best["operations"] / best["rows"]
     return {
         "value": "rows" if gain >= MIN_COMPILE_GAIN else "operations",
